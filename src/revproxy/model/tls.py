@@ -1,0 +1,66 @@
+"""What is known of a TLS connection before and after its handshake.
+
+Owns the values that pass between the TLS layer (``net/``), which sees the bytes, and the
+certificates (``tls/``), which know the answers. Refuses to know either.
+"""
+
+from __future__ import annotations
+
+from ssl import SSLContext
+
+from attrs import field, frozen
+
+UNRECOGNIZED_NAME = 112
+"""TLS alert: no certificate covers the name asked for (RFC 6066 3)."""
+
+INTERNAL_ERROR = 80
+"""TLS alert: something unrelated to the peer failed (RFC 8446 6.2)."""
+
+
+@frozen
+class ClientHello:
+    """The parts of a ClientHello that decide what becomes of a connection.
+
+    Attributes:
+        server_name: the SNI host name, lower-cased, without a trailing dot; ``""`` when the
+            hello names none (RFC 6066 3).
+        alpn: the protocols offered, in order (RFC 7301 3.1).
+    """
+
+    server_name: str = ""
+    alpn: tuple[bytes, ...] = ()
+
+
+@frozen(eq=False)
+class Identity:
+    """A certificate that is being served: its context and the names that it covers.
+
+    Attributes:
+        context: what handshakes use. Its session ticket keys are its own, so that a ticket
+            resumes under this identity only.
+        exact: host names covered, lower-cased.
+        wildcards: for ``*.example.com`` the part after the star's dot, ``example.com``.
+        name: how the log and status call it.
+    """
+
+    context: SSLContext = field(repr=False)
+    exact: frozenset[str]
+    wildcards: frozenset[str]
+    name: str = ""
+
+    def covers(self, host: str) -> bool:
+        """Whether the certificate is valid for ``host`` (RFC 6125 6.4.3, one label a star)."""
+        return host in self.exact or host.partition(".")[2] in self.wildcards
+
+
+@frozen
+class Alert:
+    """A fatal alert that refuses a handshake (RFC 8446 6).
+
+    Attributes:
+        description: the alert's number.
+        reason: for the log.
+    """
+
+    description: int
+    reason: str
