@@ -1,0 +1,1 @@
+"""Decisions, pure: state, time and a question in, an answer out."""
