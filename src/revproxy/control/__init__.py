@@ -1,0 +1,1 @@
+"""The running process: what joins the network, the certificates and the configuration."""
