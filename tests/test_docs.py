@@ -1,0 +1,131 @@
+"""The documentation keeps step: links lead somewhere, and every configuration field is described.
+
+Links to other sites are not followed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote
+
+import attrs
+from twisted.trial.unittest import SynchronousTestCase
+
+from revproxy.model.configuration import (
+    BodyLimit,
+    Configuration,
+    Limits,
+    Listener,
+    Logging,
+    RateLimit,
+    Site,
+    Timeouts,
+)
+
+ROOT = Path(__file__).parent.parent
+TABLES = (Configuration, Logging, RateLimit, BodyLimit, Timeouts, Limits, Listener, Site)
+PLACES = ("*.md", "docs/**/*.md", "changelog.d/*.md", "bench/**/*.md", "deploy/**/*.md")
+
+_FENCED = re.compile(r"^(```|~~~).*?^\1", re.DOTALL | re.MULTILINE)
+_CODE = re.compile(r"`[^`\n]*`")
+_LINK = re.compile(r"\[[^\]]*\]\(<?([^)\s>]+)>?[^)]*\)|^\[[^\]]+\]:\s*(\S+)", re.MULTILINE)
+_HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$", re.MULTILINE)
+_ANCHOR = re.compile(r"<a (?:id|name)=\"([^\"]+)\"")
+
+
+def links(text: str) -> Iterator[str]:
+    """The targets of every link in a Markdown text, outside of code."""
+    for inline, reference in _LINK.findall(_CODE.sub("", _FENCED.sub("", text))):
+        yield inline or reference
+
+
+def anchors(text: str) -> set[str]:
+    """The fragments that lead into a Markdown text, as GitHub makes them from headings."""
+    body = _FENCED.sub("", text)
+    found = set(_ANCHOR.findall(body))
+    for heading in _HEADING.findall(body):
+        plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+        slug = re.sub(r"[^\w\- ]", "", plain.lower()).replace(" ", "-")
+        number = 0
+        while (name := f"{slug}-{number}" if number else slug) in found:
+            number += 1
+        found.add(name)
+    return found
+
+
+def broken_links(page: Path) -> list[str]:
+    """The links of ``page`` that lead nowhere, each with the page's name."""
+    found = []
+    for link in links(page.read_text()):
+        if re.match(r"[a-z][a-z0-9+.-]*:", link):
+            continue
+        path, _, fragment = unquote(link).partition("#")
+        target = (page.parent / path) if path else page
+        if not target.exists():
+            found.append(f"{page.name}: {link}: no such file")
+        elif fragment and fragment not in anchors(target.read_text()):
+            found.append(f"{page.name}: {link}: no such heading")
+    return found
+
+
+class DocumentationTests(SynchronousTestCase):
+    """The pages as they are."""
+
+    def test_links_lead_somewhere(self) -> None:
+        """Every relative link names a file of the project and a heading in it."""
+        pages = [page for place in PLACES for page in sorted(ROOT.glob(place))]
+        self.assertIn(ROOT / "README.md", pages)
+        found = [broken for page in pages for broken in broken_links(page)]
+        self.assertEqual(found, [], "\n" + "\n".join(found))
+
+    def test_every_field_is_described(self) -> None:
+        """The configuration page has a row for every field, with its default where it is short."""
+        page = (ROOT / "docs" / "configuration.md").read_text()
+        rows = {row[0]: row[1] for row in re.findall(r"^\| `(\w+)`.*? \| (.*?) \|", page, re.M)}
+        for table in (
+            Configuration,
+            Logging,
+            RateLimit,
+            BodyLimit,
+            Timeouts,
+            Limits,
+            Listener,
+            Site,
+        ):
+            for field in attrs.fields(table):
+                if isinstance(field.default, int | float):
+                    expected = f"`{str(field.default).lower().removesuffix('.0')}`"
+                    self.assertEqual((field.name, rows.get(field.name)), (field.name, expected))
+                elif f"## `[{field.name}]`" not in page:
+                    self.assertIn(field.name, rows)
+
+
+class LinkCheckTests(SynchronousTestCase):
+    """The check itself."""
+
+    def page(self, text: str) -> Path:
+        """A page with ``text`` beside a page called other.md with the heading ``Two words``."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / "other.md").write_text("# Two words\n\n## Two words\n")
+        (folder / "page.md").write_text(text)
+        return folder / "page.md"
+
+    def test_missing_file(self) -> None:
+        """A link to a file that is not there is reported."""
+        self.assertEqual(len(broken_links(self.page("see [it](none.md)"))), 1)
+        self.assertEqual(len(broken_links(self.page("see [it].\n\n[it]: none.md"))), 1)
+
+    def test_missing_heading(self) -> None:
+        """A link to a heading that is not there is reported, here and in another page."""
+        self.assertEqual(len(broken_links(self.page("[x](#b)\n\n# A\n[y](other.md#three)"))), 2)
+
+    def test_good_links(self) -> None:
+        """Links that resolve, links in code and links to other sites are not reported."""
+        text = (
+            "# A `b`!\n[a](other.md) [b](other.md#two-words-1) [c](#a-b) `[d](none)`\n"
+            "```\n[e](none)\n```\n[f](https://example.com/#x)"
+        )
+        self.assertEqual(broken_links(self.page(text)), [])
