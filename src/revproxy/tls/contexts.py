@@ -38,8 +38,9 @@ def server_context(
 
     With tickets, a full TLS 1.3 handshake issues one instead of OpenSSL's two, which is all
     that one reconnection needs and costs the server half. The ticket keys are the context's own.
-    Without tickets TLS 1.3 does not resume, and TLS 1.2 only by session id, from the context's
-    cache of at most 20 480 sessions (OpenSSL's bound).
+    Without tickets TLS 1.3 does not resume. TLS 1.2 peers that have no ticket resume by session
+    id, from the context's own cache of at most 20 480 sessions of 1 KiB: OpenSSL's bound, which
+    the standard library cannot change.
 
     Args:
         chain_pem: the certificate, then its chain, ending with a line break.
