@@ -1,0 +1,26 @@
+"""One module per kind of measure; each offers ``run`` functions that take a ``Stage``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bench.scenarios import bodies, handshakes, limiter, sites, small
+from bench.stage import Stage
+
+TITLES = {
+    "P1": "HTTP/1.1 over TLS, keep-alive, 12-byte responses, access log off",
+    "P2": "The same with the access log on",
+    "P4": "TLS bodies of 1 MB and 100 MB",
+    "P5": "New TLS connections, one request each (P-256)",
+    "P8": "10 000 sites over 100 certificates against one site",
+    "P9": "1 000 000 distinct addresses through the rate limiter",
+}
+
+RUN: dict[str, Callable[[Stage], None]] = {
+    "P1": small.run,
+    "P2": small.run_logged,
+    "P4": bodies.run,
+    "P5": handshakes.run,
+    "P8": sites.run,
+    "P9": limiter.run,
+}
