@@ -146,7 +146,7 @@ def _attempts(certificate: str, http_port: int, https_port: int) -> tuple[Attemp
             "The plain port",
             f"{plain} 'http://{APP}:{http_port}/hello'",
             "301 to the same page over https",
-            rf"(?s)301 .*https://{APP}:{https_port}/hello",
+            r"(?s)301 .*https://app\.localhost:\d+/hello",
         ),
         Attempt(
             "A host that no site has",
@@ -169,7 +169,7 @@ def _attempts(certificate: str, http_port: int, https_port: int) -> tuple[Attemp
         Attempt(
             "A response that takes its time",
             curl(APP, "/slow", "-N "),
-            f"{5} lines, one every half second: nothing is held back",
+            "5 lines, one every half second: nothing is held back",
             r"line 5 of 5",
         ),
         Attempt(
