@@ -1,0 +1,115 @@
+"""Text into the model: a TOML file with its includes, or every mistake in them at once.
+
+Owns the file format: which keys there are, what each accepts, which rules hold between them, and
+how a mistake is explained. Refuses to know what the proxy does with the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from revproxy.errors import ConfigError, ConfigErrors
+from revproxy.model.configuration import Configuration
+from revproxy.settings.checks import Whole, check
+from revproxy.settings.document import Node, Problems
+from revproxy.settings.files import read_document
+from revproxy.settings.includes import included_files
+from revproxy.settings.section import Reading, built
+from revproxy.settings.tables import included_file, main_file
+
+__all__ = ["load", "parse"]
+
+
+def load(path: str | Path, *, allow_wildcard_bind: bool = False) -> Configuration:
+    """Read a configuration file and the files it includes.
+
+    Args:
+        path: the main file.
+        allow_wildcard_bind: allow what the key of that name does, whatever the file says.
+
+    Raises:
+        ConfigErrors: every mistake of every file, in file order. A file that cannot be read or
+            decoded counts as one, under its name.
+    """
+    main = Path(path)
+    try:
+        document = read_document(main)
+    except ValueError as error:
+        raise ConfigErrors([ConfigError(str(path), str(error))]) from None
+    top = Node(document, main.absolute().parent, Problems())
+    names = included_files(top.child("include"), main)
+    nodes = [_included(top, index, name, {}) for index, name in enumerate(names)]
+    files = [node for node in map(_read, nodes) if node is not None]
+    complete = len(files) == len(nodes)
+    return _configuration(top, files, complete=complete, wildcard_bind=allow_wildcard_bind)
+
+
+def parse(
+    document: Mapping[str, Any],
+    *,
+    directory: Path,
+    included: Mapping[str, Mapping[str, Any]] | None = None,
+    allow_wildcard_bind: bool = False,
+) -> Configuration:
+    """Read documents that are decoded already; no file is touched.
+
+    Args:
+        document: the main file's content. The patterns of its ``include`` are not followed.
+        directory: the main file's, absolute: what relative paths start from.
+        included: the content of each included file, by its name relative to ``directory``.
+        allow_wildcard_bind: as in :func:`load`.
+
+    Raises:
+        ConfigErrors: every mistake, in file order.
+    """
+    top = Node(document, directory, Problems())
+    files = [
+        _included(top, index, name, content)
+        for index, (name, content) in enumerate((included or {}).items())
+    ]
+    return _configuration(top, files, complete=True, wildcard_bind=allow_wildcard_bind)
+
+
+def _included(top: Node, index: int, name: str, content: Mapping[str, Any]) -> Node:
+    directory = (top.directory / name).parent
+    return Node(content, directory, top.problems, name, order=(1 + index,))
+
+
+def _read(included: Node) -> Node | None:
+    """An included file's node with its content; None after a report that it has none."""
+    try:
+        document = read_document(included.directory / Path(included.file).name)
+    except ValueError as error:
+        included.report(str(error))
+        return None
+    return attrs.evolve(included, value=document)
+
+
+def _configuration(
+    top: Node, included: list[Node], *, complete: bool, wildcard_bind: bool
+) -> Configuration:
+    main = main_file(top)
+    files = [included_file(node) for node in included]
+    listeners = [main.get("listeners"), *(file.get("listeners") for file in files)]
+    nested = [listener.get("sites") for listener in _joined(listeners)]
+    further = [file.get("sites") for file in files]
+    complete = complete and None not in [*listeners, *nested, *further]
+    sites = _joined(nested + further)
+    check(Whole(main, _joined(listeners), sites, complete, wildcard_bind))
+    top.problems.raise_if_any()
+    configuration: Configuration = main.build()
+    return attrs.evolve(
+        configuration,
+        allow_wildcard_bind=wildcard_bind or main.get("allow_wildcard_bind"),
+        listeners=built(_joined(listeners)),
+        sites=built(_joined(further)),
+    )
+
+
+def _joined(parts: list[tuple[Reading, ...] | None]) -> tuple[Reading, ...]:
+    """Several arrays of tables as one, without those that are unusable."""
+    return tuple(reading for part in parts for reading in part or ())

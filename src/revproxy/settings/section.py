@@ -1,0 +1,163 @@
+"""Tables: which keys one may hold, which it must, and what they mean.
+
+Owns the three answers to a key that is not read (unknown, not here, not yet), missing keys and
+defaults. Refuses to know any particular table. A table is read as far as it can be: one wrong
+value hides no other mistake, and rules across tables still see what was readable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+from attrs import frozen
+
+from revproxy.settings.document import Node
+from revproxy.settings.suggest import nearest
+
+Read = Callable[[Node], Any]
+"""Reads one value. Raises ValueError with a sentence about it, or :exc:`ReportedError`."""
+
+
+class ReportedError(Exception):
+    """A value is unusable, and every reason has been reported already."""
+
+
+@frozen
+class Reading:
+    """A table as far as it could be read.
+
+    Attributes:
+        section: what kind of table it is.
+        node: where it stands.
+        values: what was readable, with the defaults of keys that were left out.
+    """
+
+    section: Section
+    node: Node
+    values: Mapping[str, Any]
+
+    def get(self, key: str) -> Any:
+        """The value of ``key``; None when it is unusable, or unset without a default."""
+        return self.values.get(key)
+
+    def report(self, key: str, message: str) -> None:
+        """Add a mistake at one of this table's keys."""
+        self.node.child(key).report(message)
+
+    def build(self) -> Any:
+        """The model's value. Only for a document without mistakes."""
+        build = self.section.build or self.section.model
+        return build(**{key: built(value) for key, value in self.values.items()})
+
+
+@frozen
+class Section:
+    """One kind of table.
+
+    Attributes:
+        model: the attrs class whose fields give the defaults, and the keys without which the
+            table is incomplete.
+        readers: how each of its keys is read.
+        optional: defaults of keys that the model does not have or does not give one.
+        refused: keys that are known and yet not accepted, with the reason.
+        instead: for a required key the refused one that would have made it needless.
+        build: makes the model's value of the values by key; None where these are the fields.
+    """
+
+    model: type[attrs.AttrsInstance]
+    readers: Mapping[str, Read]
+    optional: Mapping[str, Any] = {}
+    refused: Mapping[str, str] = {}
+    instead: Mapping[str, str] = {}
+    build: Callable[..., Any] | None = None
+
+    def __call__(self, node: Node) -> Reading:
+        """Read a table, reporting every mistake in it.
+
+        Raises:
+            ValueError: it is no table.
+        """
+        if not isinstance(node.value, Mapping):
+            raise ValueError(f"must be a table, not {kind_of(node.value)}")
+        defaults = self._defaults()
+        values = {key: value for key, value in defaults.items() if key not in node.value}
+        meant = set()
+        for key, child in node.children():
+            if key in self.readers:
+                read_into(values, key, self.readers[key], child)
+            else:
+                meant.add(self._refuse(key, child))
+        for key in self.readers:
+            if key not in defaults and key not in node.value and key not in meant:
+                node.child(key).report("required, but missing")
+        return Reading(self, node, values)
+
+    def _refuse(self, key: str, node: Node) -> str | None:
+        """Report a key that is not read, and say which required one it stood for, if any."""
+        if key in self.refused:
+            node.report(self.refused[key])
+            return next((needed for needed, by in self.instead.items() if by == key), None)
+        near = nearest(key, [*self.readers, *self.refused])
+        node.report("unknown key" + (f', did you mean "{near}"?' if near else ""))
+        return near
+
+    def _defaults(self) -> dict[str, Any]:
+        fields = attrs.fields_dict(self.model)
+        defaults = {key: fields[key].default if key in fields else None for key in self.readers}
+        given = {key: value for key, value in defaults.items() if value is not attrs.NOTHING}
+        return {**given, **self.optional}
+
+
+def read_into(values: dict[str, Any], key: str, read: Read, node: Node) -> None:
+    """Put what ``read`` makes of ``node`` into ``values``, or report why it cannot."""
+    try:
+        values[key] = read(node)
+    except ValueError as error:
+        node.report(str(error))
+    except ReportedError:
+        pass
+
+
+def list_of(read: Read, *, at_least: int = 0) -> Read:
+    """A reader of arrays, whose elements ``read`` reads; it gives a tuple."""
+
+    def read_list(node: Node) -> tuple[Any, ...]:
+        if isinstance(node.value, Mapping):
+            raise ValueError("must be an array, not a table (its tables are written [[...]])")
+        if not isinstance(node.value, list):
+            raise ValueError(f"must be an array, not {kind_of(node.value)}")
+        if len(node.value) < at_least:
+            raise ValueError("must not be empty")
+        elements: dict[str, Any] = {}
+        for index in range(len(node.value)):
+            item = node.item(index)
+            read_into(elements, item.place, read, item)
+        if len(elements) < len(node.value):
+            raise ReportedError
+        return tuple(elements.values())
+
+    return read_list
+
+
+def built(value: Any) -> Any:
+    """``value`` with every :class:`Reading` in it made into the model's value."""
+    if isinstance(value, Reading):
+        return value.build()
+    if isinstance(value, tuple):
+        return tuple(built(element) for element in value)
+    return value
+
+
+def kind_of(value: object) -> str:
+    """What TOML calls a value's type, with an article."""
+    kinds: dict[type, str] = {
+        bool: "a boolean",
+        int: "an integer",
+        float: "a float",
+        str: "a string",
+    }
+    if isinstance(value, Mapping):
+        return "a table"
+    return "an array" if isinstance(value, list) else kinds.get(type(value), "a date or a time")
