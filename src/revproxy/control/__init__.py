@@ -1,1 +1,1 @@
-"""The running process: what joins the network, the certificates and the configuration."""
+"""The running process: what a configuration comes to, and what an operator does with it."""

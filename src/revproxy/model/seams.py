@@ -6,7 +6,7 @@ Owns the shapes only. Every piece of state that several workers or machines may 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from revproxy.model.tls import Alert, ClientHello, Identity
@@ -39,26 +39,45 @@ class ChooseIdentity(Protocol):
         """The identity to serve, or the alert to refuse with."""
 
 
-class RecordLog(Protocol):
-    """Where records go. Never blocks and never raises."""
+class AccessLog(Protocol):
+    """Where records go. Never blocks. Values are escaped there, so they are passed as they are.
 
-    def write(self, level: str, message: str) -> None:
-        """Write one record: ``level`` of behaviour's five, ``message`` already escaped."""
+    Levels are ``error``, ``warn``, ``info``, ``debug`` and ``trace``. A value is a string (what
+    came from the wire decoded as Latin-1, a character a byte), a number, a bool, or None where
+    there is none; keys and events are names of our own.
+    """
+
+    def request(
+        self,
+        client_ip: str,
+        host: str,
+        method: str,
+        path: str,
+        status: int,
+        upstream: str,
+        duration_ms: int,
+        more: Sequence[tuple[str, object]] = (),
+        also: str | None = None,
+    ) -> None:
+        """Write the ``REQUEST`` record of an exchange that has ended (level ``info``).
+
+        Args:
+            client_ip: the client's settled address; ``""`` where unknown, as with all strings.
+            host: the request's host.
+            method: its method.
+            path: its path without the query.
+            status: what the downstream was answered.
+            upstream: who answered, as configured; ``""`` or ``"-"`` when nobody was asked.
+            duration_ms: from the head's first byte to the response's last.
+            more: further fields, shown after these.
+            also: the site's own log file, which gets the record too.
+        """
+
+    def record(self, level: str, event: str, fields: Sequence[tuple[str, object]]) -> None:
+        """Write one record: ``("warn", "RATE_LIMIT", (("client_ip", ...), ...))``."""
 
     def enabled(self, level: str) -> bool:
         """Whether records of ``level`` are kept at all."""
-
-
-class RequestRecord(Protocol):
-    """What the access log needs to know of one exchange that has ended."""
-
-    client_ip: str
-    host: str
-    method: bytes
-    path: bytes
-    status: int
-    upstream: str
-    duration_ms: int
 
 
 Clock = Callable[[], float]

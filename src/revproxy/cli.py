@@ -1,0 +1,94 @@
+"""The ``revproxy`` command: run, validate, demo, version.
+
+Owns the command line. Refuses to know how anything is done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import frozen
+
+import revproxy
+from revproxy.tap import DEFAULT_CONFIG, read_configuration
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command that ``arguments`` (by default the process's) name."""
+    options = _parser().parse_args(arguments)
+    options.run(options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="revproxy", description=revproxy.__doc__.splitlines()[0])
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="serve in the foreground")
+    run.set_defaults(run=_run)
+    validate = commands.add_parser("validate", help="check a configuration, bind nothing")
+    validate.set_defaults(run=_validate)
+    for command in (run, validate):
+        command.add_argument("-c", "--config", default=DEFAULT_CONFIG, metavar="FILE")
+        command.add_argument(
+            "--allow-wildcard-bind", action="store_true", help="allow 0.0.0.0 and ::"
+        )
+    run.add_argument("--validate", action="store_true", help="as the command validate")
+    demo = commands.add_parser("demo", help="serve two sites to try, with their own upstream")
+    demo.set_defaults(run=_demo)
+    version = commands.add_parser("version", help="print the version")
+    version.set_defaults(run=lambda options: print(_version()))  # noqa: T201
+    return parser
+
+
+def _version() -> str:
+    return f"revproxy {revproxy.__version__}"
+
+
+@frozen
+class _Choices:
+    """Options by the names that twistd's have."""
+
+    options: argparse.Namespace
+    validate: bool
+
+    def __getitem__(self, name: str) -> Any:
+        if name == "validate":
+            return self.validate
+        return getattr(self.options, name.replace("-", "_"))
+
+
+def _run(options: argparse.Namespace) -> None:
+    configuration = read_configuration(_Choices(options, options.validate))
+    from twisted.internet import reactor  # noqa: PLC0415, TID251
+
+    from revproxy.control.process import or_exit, run  # noqa: PLC0415
+    from revproxy.control.proxy import Proxy  # noqa: PLC0415
+
+    run(or_exit(lambda: Proxy(configuration, reactor)), reactor)
+
+
+def _validate(options: argparse.Namespace) -> None:
+    read_configuration(_Choices(options, True))
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from twisted.internet import reactor  # noqa: PLC0415, TID251
+
+    from revproxy.control.demo import demo_setup  # noqa: PLC0415
+    from revproxy.control.process import or_exit, run  # noqa: PLC0415
+    from revproxy.control.proxy import Proxy  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory(prefix="revproxy-demo-") as directory:
+        demo = demo_setup(reactor, directory)
+        proxy = or_exit(lambda: Proxy(demo.configuration, reactor))
+        demo.upstream.setServiceParent(proxy)
+        run(proxy, reactor, lambda: print(demo.text, flush=True))  # noqa: T201
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The process around the proxy: how it ends, and how it says that it cannot begin.
+
+Owns signals and exit statuses. Refuses to know what is served.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+from twisted.logger import globalLogBeginner
+
+from revproxy.control.proxy import BindError, Proxy
+from revproxy.control.record_log import observe_twisted
+from revproxy.errors import ConfigErrors
+
+T = TypeVar("T")
+
+
+def or_exit(make: Callable[[], T], pid_file: str | None = None) -> T:
+    """What ``make`` returns; or its error in plain words on standard error, and exit status 1.
+
+    Args:
+        make: may raise ConfigErrors or BindError.
+        pid_file: left by twistd, which removes it only at an end in order.
+    """
+    try:
+        return make()
+    except (ConfigErrors, BindError) as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        _exit(pid_file)
+
+
+def _exit(pid_file: str | None) -> NoReturn:
+    if pid_file:
+        try:
+            os.remove(pid_file)
+        except OSError:
+            pass
+    sys.exit(1)
+
+
+def stop_on_signals(reactor: Any) -> None:
+    """SIGTERM and SIGINT stop the reactor and count as a regular end: exit status 0.
+
+    The reactor's own signal actions, which are installed when it starts, would end the process
+    by the signal.
+    """
+
+    def stop(signum: int, frame: object) -> None:
+        reactor.callFromThread(_stop, reactor)
+
+    def install() -> None:
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+
+    reactor.callWhenRunning(install)
+
+
+def _stop(reactor: Any) -> None:
+    if reactor.running:
+        reactor.stop()
+
+
+def run(proxy: Proxy, reactor: Any, started: Callable[[], None] = lambda: None) -> None:
+    """Serve in the foreground until a signal ends it.
+
+    Args:
+        proxy: not started yet.
+        reactor: not running yet.
+        started: called once everything is bound and served.
+    """
+    globalLogBeginner.beginLoggingTo([observe_twisted(proxy.log)], redirectStandardIO=False)
+    or_exit(proxy.privilegedStartService)
+    proxy.startService()
+    reactor.addSystemEventTrigger("before", "shutdown", proxy.stopService)
+    stop_on_signals(reactor)
+    reactor.callWhenRunning(started)
+    reactor.run()

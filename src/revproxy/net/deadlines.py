@@ -1,0 +1,80 @@
+"""Time limits of every connection, kept by one coarse sweep instead of a timer each.
+
+Owns the sweep: twice a second every watched object whose ``deadline`` has passed is told. Setting
+a deadline is an attribute write, so a request costs no timer (a ``callLater`` costs a heap
+operation and an object). A limit fires up to two sweeps late and never early. Refuses to know
+what a limit is for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from typing import Protocol
+
+from twisted.internet.interfaces import IReactorTime
+
+from revproxy.model.seams import Clock
+
+SWEEP_SECS = 0.5
+"""Seconds from one sweep to the next."""
+
+NEVER = inf
+"""The deadline of what has none."""
+
+
+class Watched(Protocol):
+    """Something with a time limit."""
+
+    deadline: float
+
+    def expired(self, now: float) -> None:
+        """The deadline has passed. Unless it is moved, this is called at every sweep."""
+
+
+class Deadlines:
+    """The sweep over everything watched.
+
+    Attributes:
+        now: the time of the last sweep; at most :data:`SWEEP_SECS` old, and free to read.
+        clock: the exact time.
+    """
+
+    def __init__(self, reactor: IReactorTime) -> None:
+        self._reactor = reactor
+        self._watched: set[Watched] = set()
+        self._call: object | None = None
+        self.clock: Clock = reactor.seconds
+        self.now = self.clock()
+
+    def start(self) -> None:
+        """Begin to sweep."""
+        self._call = self._reactor.callLater(SWEEP_SECS, self._sweep)
+
+    def stop(self) -> None:
+        """Sweep no more."""
+        if self._call is not None:
+            self._call.cancel()  # type: ignore[attr-defined]
+            self._call = None
+
+    def watch(self, watched: Watched) -> None:
+        """Tell ``watched`` when its deadline has passed, until :meth:`forget`."""
+        self._watched.add(watched)
+
+    def forget(self, watched: Watched) -> None:
+        """Stop watching; harmless for what is not watched."""
+        self._watched.discard(watched)
+
+    def after(self, seconds: float) -> float:
+        """The deadline that is at least ``seconds`` away."""
+        return self.now + seconds + SWEEP_SECS
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Call ``call`` in the reactor's next turn, after others have had theirs."""
+        self._reactor.callLater(0, call)
+
+    def _sweep(self) -> None:
+        self.now = now = self.clock()
+        self._call = self._reactor.callLater(SWEEP_SECS, self._sweep)
+        for watched in [one for one in self._watched if one.deadline <= now]:
+            watched.expired(now)

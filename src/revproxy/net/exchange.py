@@ -1,0 +1,439 @@
+"""One request and its response, from the head to the record in the log.
+
+Owns the order of things: limits, routing, the upstream connection, retry, what is answered when
+something fails, and the record that is written whatever happened. Front and upstream connection
+call it directly (docs/architecture/proxy.md has the seam); neither knows the other. Refuses to
+know HTTP versions and bytes on the wire beyond the request head it sends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+from os import urandom
+from typing import TYPE_CHECKING, Protocol
+
+from revproxy.errors import ProxyError, Side
+from revproxy.model.http import CHUNKED, Field, RequestHead, ResponseHead
+from revproxy.net.plan import Plan, Route
+from revproxy.policy.forwarded import Client, settle_forwarded
+from revproxy.policy.outcome import CLIENT_CLOSED, may_retry
+from revproxy.policy.rate_limit import retry_after
+from revproxy.wire.head_bytes import field_lines
+
+if TYPE_CHECKING:
+    from revproxy.net.pool import Attempt
+    from revproxy.net.upstream_h1 import UpstreamH1
+
+_REQUEST_ID = b"%b-%%x" % urandom(8).hex().encode()
+_serial = count(1)
+_NEEDS_LENGTH = frozenset((b"POST", b"PUT", b"PATCH"))
+
+
+class Front(Protocol):
+    """The downstream side of an exchange, of whatever HTTP version."""
+
+    secure: bool
+    bind_addr: str
+    https_port: int
+    peer: Client
+    paused: bool
+
+    def serves(self, host: str) -> bool:
+        """Whether the certificate of this connection covers ``host``."""
+
+    def send_interim(self, head: ResponseHead) -> None:
+        """Pass a 1xx on."""
+
+    def send_head(self, head: ResponseHead) -> None:
+        """Begin the response."""
+
+    def send_data(self, content: bytes) -> None:
+        """A part of its body."""
+
+    def finish(self, trailers: list[Field]) -> None:
+        """The response is complete. The exchange is over."""
+
+    def answer(self, status: int, fields: list[Field], *, close: bool) -> None:
+        """Send a whole response of the proxy's own. The exchange is over."""
+
+    def reset(self) -> None:
+        """The response is cut short, visibly. The exchange is over."""
+
+    def hold(self, held: bool) -> None:
+        """Stop reading the request body, or go on."""
+
+    def flush(self) -> None:
+        """Send what has been said so far."""
+
+
+class Exchange:
+    """See the module. ``front`` calls :meth:`begin`, :meth:`body`, :meth:`end`, :meth:`lost`.
+
+    Attributes:
+        holding: the request body waits for the upstream's 100.
+        trailers: of the response.
+    """
+
+    __slots__ = (
+        "_attempt",
+        "_body_sent",
+        "_client",
+        "_connection",
+        "_fields",
+        "_held",
+        "_held_bytes",
+        "_plan",
+        "_request_done",
+        "_response_begun",
+        "_retried",
+        "_route",
+        "_started",
+        "_status",
+        "front",
+        "head",
+        "holding",
+        "trailers",
+    )
+
+    def __init__(self, front: Front, plan: Plan, head: RequestHead) -> None:
+        self.front = front
+        self.head = head
+        self.holding = False
+        self.trailers: list[Field] = []
+        self._plan = plan
+        self._client = front.peer
+        self._route: Route | None = None
+        self._connection: UpstreamH1 | None = None
+        self._attempt: Attempt | None = None
+        self._started = plan.clock()
+        self._status = 0
+        self._fields: list[Field] | None = None
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._body_sent = False
+        self._request_done = False
+        self._response_begun = False
+        self._retried = False
+
+    # From the front
+
+    def begin(self) -> None:
+        """Settle the client, apply the limits, find the route, ask for a connection."""
+        plan = self._plan
+        head = self.head
+        client = self._client
+        if client.trusted:
+            scheme = b"https" if self.front.secure else b"http"
+            self._client = client = settle_forwarded(
+                client, head.forwarded_for, scheme, plan.trusted
+            )
+        left = plan.limiter.take(client.key, self._started)
+        if plan.limit_fields is not None:
+            self._fields = plan.limit_fields(left)
+        if left < 0:
+            self._limited(left)
+            return
+        route = plan.routes.find(head.host)
+        if head.method in _SPECIAL_METHODS and self._special_method():
+            return
+        if route is None or (
+            route.listeners is not None and self.front.bind_addr not in route.listeners
+        ):
+            self._answer(404)
+        elif not self.front.secure:
+            self._redirect()
+        elif not self.front.serves(head.host):
+            self._answer(421)
+        elif head.content_length > plan.body_limit:
+            self._answer(413)
+        else:
+            self._route = route
+            self.holding = head.expect_continue and head.content_length != 0
+            self._attempt = route.pool.acquire(self)
+
+    def body(self, content: bytes) -> None:
+        """A part of the request body."""
+        connection = self._connection
+        if connection is None or self.holding:
+            self._held.append(content)
+            self._held_bytes += len(content)
+            if self._held_bytes >= self._plan.limits.buffered_bytes:
+                self.front.hold(True)
+        else:
+            self._body_sent = True
+            connection.send_body(content)
+
+    def end(self) -> None:
+        """The request is complete."""
+        self._request_done = True
+        if self._connection is not None and not self.holding:
+            self._connection.end()
+
+    def lost(self) -> None:
+        """The downstream is gone."""
+        if not self._response_begun:
+            self._status = CLIENT_CLOSED
+        self._drop_upstream()
+        self._record((("cut", "downstream"),))
+
+    def refused(self, error: ProxyError) -> None:
+        """The front cannot go on with the request body: invalid, too large, too slow."""
+        self._drop_upstream()
+        if self._response_begun:
+            self._record((("cut", "downstream"), ("error", error.reason)))
+            self.front.reset()
+        else:
+            self._answer(error.status, close=True, error=error.reason)
+
+    def pause(self) -> None:
+        """The downstream takes nothing."""
+        if self._connection is not None:
+            self._connection.pause()
+
+    def resume(self) -> None:
+        """The downstream takes bytes again."""
+        if self._connection is not None:
+            self._connection.resume()
+
+    def flush(self) -> None:
+        """The front has handed over all it had: send it upstream in one piece."""
+        if self._connection is not None:
+            self._connection.flush()
+
+    # From the pool
+
+    def attached(self, connection: UpstreamH1) -> None:
+        """A connection is there: send the request as far as it has come."""
+        self._attempt = None
+        self._connection = connection
+        has_body = self.head.content_length != 0
+        connection.begin(
+            self,
+            self._request_head(),
+            self.head.method,
+            has_body=has_body,
+            chunked=self.head.content_length == CHUNKED,
+        )
+        if self.front.paused:
+            connection.pause()
+        if has_body:
+            if self.holding:
+                connection.flush()
+                connection.wait_for_continue()
+            else:
+                self._send_held(connection)
+
+    def failed(self, error: ProxyError) -> None:
+        """There is no connection to be had."""
+        self._attempt = None
+        self._upstream_error(error)
+        self._answer(error.status, error=error.reason)
+        self.front.flush()
+
+    # From the upstream connection
+
+    def interim(self, head: ResponseHead) -> None:
+        """A 1xx other than 101."""
+        if self.holding and head.status == 100:
+            self.release_body(told=True)
+            self.front.send_interim(head)
+        elif head.status != 100:
+            self.front.send_interim(head)
+
+    def release_body(self, *, told: bool) -> None:
+        """Let the request body go: the upstream said 100, or a second has passed."""
+        self.holding = False
+        if not told:
+            self.front.send_interim(_continue())
+            self.front.flush()
+        if self._connection is not None:
+            self._send_held(self._connection)
+
+    def response(self, head: ResponseHead) -> None:
+        """The final response head."""
+        self._response_begun = True
+        self._status = head.status
+        self.holding = False
+        if not head.has_date:
+            head.fields.append((b"Date", self._plan.date()))
+        if self._fields is not None:
+            mine = {name.lower() for name, _ in self._fields}
+            head.fields = [field for field in head.fields if field[0].lower() not in mine]
+            head.fields += self._fields
+        self.front.send_head(head)
+
+    def data(self, content: bytes) -> None:
+        """A part of the response body."""
+        self.front.send_data(content)
+
+    def done(self) -> None:
+        """The response is complete, and the connection back where it belongs."""
+        self._connection = None
+        self._record()
+        self.front.finish(self.trailers if self.head.wants_trailers else [])
+
+    def cut(self, error: ProxyError) -> None:
+        """The connection died or is of no use; it has closed itself."""
+        connection, self._connection = self._connection, None
+        if self._response_begun:
+            self._upstream_error(error)
+            self._record((("cut", "upstream"),))
+            self.front.reset()
+        elif error.retry and may_retry(
+            self.head.method,
+            reused=connection is not None and connection.reused,
+            response_begun=False,
+            body_sent=self._body_sent,
+            retried=self._retried,
+        ):
+            self._retried = True
+            assert self._route is not None
+            self._attempt = self._route.pool.acquire(self, fresh=True)
+        else:
+            self._upstream_error(error)
+            self._answer(error.status, error=error.reason)
+
+    def upstream_full(self) -> None:
+        """The upstream takes nothing."""
+        self.front.hold(True)
+
+    def upstream_drained(self) -> None:
+        """The upstream takes bytes again."""
+        self.front.hold(False)
+
+    # The proxy's own answers
+
+    def _special_method(self) -> bool:
+        """CONNECT, TRACE and what an OPTIONS asks of us; returns whether it was answered."""
+        head = self.head
+        if head.method != b"OPTIONS":
+            allow = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+            self._answer(405, [(b"Allow", allow)], close=head.method == b"CONNECT")
+            return True
+        if head.target == b"*" or head.max_forwards == 0:
+            self._answer(204)
+            return True
+        return False
+
+    def _redirect(self) -> None:
+        """From the plain port to the TLS port of the same listener; only to known hosts."""
+        port = self.front.https_port
+        host = self.head.host.encode()
+        where = host if port == 443 else b"%b:%d" % (host, port)
+        self._answer(301, [(b"Location", b"https://%b%b" % (where, self.head.target))])
+
+    def _limited(self, left: float) -> None:
+        record = (
+            ("client_ip", self._client.address),
+            ("host", self.head.host),
+            ("path", self.head.path.decode("latin-1")),
+            ("status", 429),
+        )
+        self._plan.log.record("warn", "RATE_LIMIT", record)
+        self._answer(429, [(b"Retry-After", b"%d" % retry_after(left))])
+
+    def _answer(
+        self,
+        status: int,
+        fields: Sequence[Field] = (),
+        *,
+        close: bool = False,
+        error: str | None = None,
+    ) -> None:
+        self._status = status
+        close = close or status in (400, 408, 413, 431)
+        self._record((("error", error),) if error else ())
+        self.front.answer(status, [*fields, *(self._fields or ())], close=close)
+
+    # Upstream
+
+    def _request_head(self) -> bytes:
+        """The head as the upstream gets it: only what was parsed, and what the proxy says."""
+        head = self.head
+        client = self._client
+        length = head.content_length
+        if length == CHUNKED:
+            framing = b"Transfer-Encoding: chunked\r\n"
+        elif length or head.method in _NEEDS_LENGTH:
+            framing = b"Content-Length: %d\r\n" % length
+        else:
+            framing = b""
+        if head.wants_trailers:
+            framing += b"TE: trailers\r\nConnection: TE\r\n"
+        if self.holding:
+            framing += b"Expect: 100-continue\r\n"
+        request_id = _REQUEST_ID % next(_serial)
+        if client.trusted:
+            request_id = head.request_id or request_id
+            framing += field_lines(head.client_address_fields)
+        return (
+            b"%b %b HTTP/1.1\r\nHost: %b\r\n%bX-Forwarded-Host: %b\r\nX-Request-ID: %b\r\n%b%b\r\n"
+            % (
+                head.method,
+                head.target,
+                head.authority,
+                client.forwarding,
+                head.authority,
+                request_id,
+                framing,
+                field_lines(head.fields),
+            )
+        )
+
+    def _send_held(self, connection: UpstreamH1) -> None:
+        held, self._held = self._held, []
+        if held:
+            self._held_bytes = 0
+            self._body_sent = True
+            connection.send_body(b"".join(held))
+        if self._request_done:
+            connection.end()
+        connection.flush()
+        if not connection.transport.unsent:
+            self.front.hold(False)
+
+    def _drop_upstream(self) -> None:
+        attempt, self._attempt = self._attempt, None
+        connection, self._connection = self._connection, None
+        if attempt is not None:
+            attempt.cancel()
+        if connection is not None:
+            connection.abandon()
+
+    # The log
+
+    def _upstream_error(self, error: ProxyError) -> None:
+        if error.side is not Side.UPSTREAM or self._route is None:
+            return
+        record = (
+            ("host", self.head.host),
+            ("upstream", self._route.upstream),
+            ("error", error.reason),
+        )
+        self._plan.log.record("warn", "UPSTREAM_ERROR", record)
+
+    def _record(self, more: Sequence[tuple[str, object]] = ()) -> None:
+        plan = self._plan
+        head = self.head
+        route = self._route
+        plan.log.request(
+            self._client.address,
+            head.host,
+            head.method.decode("latin-1"),
+            head.path.decode("latin-1"),
+            self._status,
+            "" if route is None else route.upstream,
+            int((plan.clock() - self._started) * 1000),
+            more,
+            None if route is None else route.log_file,
+        )
+
+
+_SPECIAL_METHODS = frozenset((b"CONNECT", b"TRACE", b"OPTIONS"))
+
+
+def _continue() -> ResponseHead:
+    head = ResponseHead()
+    head.status, head.reason, head.fields = 100, b"Continue", []
+    return head

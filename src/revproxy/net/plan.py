@@ -1,0 +1,71 @@
+"""What one generation of the configuration comes to on the hot path.
+
+Owns the compiled form: everything a request needs is a field here, computed once. Refuses to know
+where it was compiled (``control/generation.py``) and when it is replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import define, field, frozen
+
+from revproxy.model.configuration import IPNetwork, Limits, Timeouts
+from revproxy.model.seams import AccessLog, Clock, Limiter
+from revproxy.net.pool import Pool
+from revproxy.policy.routing import HostRoutes
+
+
+@frozen(eq=False)
+class Route:
+    """Where the requests of one site go.
+
+    Attributes:
+        pool: connections to its upstream.
+        upstream: the upstream's address, for the log.
+        listeners: bind addresses of the listeners that serve it; None = all.
+        log_file: gets the site's REQUEST records too.
+    """
+
+    pool: Pool
+    upstream: str
+    listeners: frozenset[str] | None = None
+    log_file: str | None = None
+
+
+@frozen(eq=False)
+class Plan:
+    """One generation, compiled.
+
+    Attributes:
+        routes: by host name.
+        limiter: of requests per client address.
+        limit_fields: makes the rate limit's header fields from what the limiter said; None when
+            they are off.
+        body_limit: bytes of a request body.
+        trusted: networks whose forwarding fields are believed.
+        log: where records go.
+        clock: monotonic seconds.
+        date: the current ``Date`` field value.
+    """
+
+    routes: HostRoutes[Route]
+    limiter: Limiter
+    limit_fields: Callable[[float], list[tuple[bytes, bytes]]] | None
+    body_limit: int
+    trusted: tuple[IPNetwork, ...]
+    timeouts: Timeouts
+    limits: Limits
+    log: AccessLog = field(repr=False)
+    clock: Clock = field(repr=False)
+    date: Callable[[], bytes] = field(repr=False)
+
+
+@define(eq=False)
+class ResourceRouter:
+    """What every listener shares: the plan that new exchanges begin with.
+
+    Assigning :attr:`plan` is the whole swap of a reload; an exchange reads it once.
+    """
+
+    plan: Plan

@@ -1,0 +1,141 @@
+"""TCP and UNIX transports that send at once.
+
+Owns the write path of every connection of the data path: a write goes to the kernel immediately
+when nothing is queued before it, and only what the kernel does not take waits for the reactor.
+Stock Twisted transports queue every write and wait a reactor turn for it, with two ``epoll_ctl``
+calls each (docs/architecture/decisions/0002). Everything else is Twisted's: producers,
+``loseConnection`` after the last byte, half-close, abort.
+
+Refuses to know what the bytes mean.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet import main, tcp, unix
+from twisted.internet.interfaces import IReactorTCP
+
+READ_BYTES = 65536
+"""The most that one read takes from a socket."""
+
+if TYPE_CHECKING:
+    _Connection = tcp.Connection
+else:
+    _Connection = object
+
+
+class EagerMixin(_Connection):
+    """The write path, to be mixed in before a Twisted ``Connection``.
+
+    Attributes:
+        taken: bytes that the kernel has taken so far, to tell a stalled peer from a slow one.
+        high_water: queued bytes above which a registered producer is paused.
+    """
+
+    taken = 0
+    high_water = 65536
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the kernel has not taken yet."""
+        return len(self.dataBuffer) - self.offset + self._tempDataLen
+
+    def write(self, data: bytes) -> None:
+        """Send ``data`` now, as far as the kernel takes it, and queue the rest.
+
+        An error is not reported from here, where the caller may be in the middle of something:
+        the bytes are queued, and the reactor meets the same error in its next turn.
+        """
+        if not self.connected or self._writeDisconnected or self._aborting:
+            return
+        if not self._tempDataLen and not self.dataBuffer:
+            try:
+                sent = self.socket.send(data)
+            except OSError:
+                sent = 0
+            self.taken += sent
+            if sent == len(data):
+                return
+            if sent:
+                data = data[sent:]
+        self._tempDataBuffer.append(data)
+        self._tempDataLen += len(data)
+        self._maybePauseProducer()
+        self.startWriting()
+
+    def writeSomeData(self, data: bytes) -> int | Exception:
+        """Send from the queue, in the reactor's turn."""
+        sent: int | Exception = super().writeSomeData(data)
+        if isinstance(sent, int):
+            self.taken += sent
+        return sent
+
+    def doRead(self) -> Exception | None:
+        """Read once. File descriptors sent along on a UNIX socket are not accepted."""
+        try:
+            data = self.socket.recv(READ_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return main.CONNECTION_LOST
+        if not data:
+            return main.CONNECTION_DONE
+        self.protocol.dataReceived(data)
+        return None
+
+    def _isSendBufferFull(self) -> bool:
+        return self.unsent > self.high_water
+
+
+class EagerServer(EagerMixin, tcp.Server):
+    """An accepted TCP connection; a listening port's ``transport``."""
+
+
+class _EagerClient(EagerMixin, tcp.Client):
+    """A TCP connection of ours."""
+
+
+class _EagerUnixClient(EagerMixin, unix.Client):
+    """A connection of ours to a UNIX socket."""
+
+
+class EagerConnector(tcp.Connector):
+    """Connects to an IP address and port. ``high_water`` is passed on to the transport."""
+
+    high_water = EagerMixin.high_water
+
+    def _makeTransport(self) -> _EagerClient:
+        client = _EagerClient(self.host, self.port, self.bindAddress, self, self.reactor)
+        client.high_water = self.high_water
+        if hasattr(client, "socket"):  # not when no descriptor could be had
+            client.setTcpNoDelay(True)
+        return client
+
+
+class EagerUnixConnector(unix.Connector):
+    """Connects to a UNIX socket. ``high_water`` is passed on to the transport."""
+
+    high_water = EagerMixin.high_water
+
+    def _makeTransport(self) -> _EagerUnixClient:
+        client = _EagerUnixClient(self.address, self, self.reactor)
+        client.high_water = self.high_water
+        return client
+
+
+def listen(
+    reactor: IReactorTCP, port: int, factory: Any, address: str, backlog: int = 4096
+) -> tcp.Port:
+    """Listen on a TCP port; connections get :class:`EagerServer`.
+
+    TCP_NODELAY is set on the listening socket and inherited by what it accepts.
+
+    Raises:
+        twisted.internet.error.CannotListenError: the address cannot be bound.
+    """
+    listening: tcp.Port = reactor.listenTCP(port, factory, backlog, address)
+    listening.transport = EagerServer
+    listening.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening

@@ -1,0 +1,105 @@
+"""The twistd plugin: ``twistd revproxy --config FILE``.
+
+Owns the options and the assembly. Refuses to know how anything is done.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.logger import ILogObserver, LogEvent
+from twisted.python import usage
+from zope.interface import implementer
+
+import revproxy
+from revproxy.control.process import or_exit, stop_on_signals
+from revproxy.control.proxy import Proxy, check
+from revproxy.control.record_log import observe_twisted
+from revproxy.errors import ConfigErrors
+from revproxy.model.configuration import Configuration
+from revproxy.settings import load
+
+DEFAULT_CONFIG = "/etc/reverse-proxy/config.toml"
+
+
+@implementer(ILogObserver)
+class LateObserver:
+    """Takes Twisted's own log events before there is a log, and hands on what comes after."""
+
+    observer: Any = None
+
+    def __call__(self, event: LogEvent) -> None:
+        """Take one event."""
+        if self.observer is not None:
+            self.observer(event)
+
+
+class Options(usage.Options):  # type: ignore[misc]
+    """Options of ``twistd revproxy`` and, by the same names, of ``revproxy run``."""
+
+    synopsis = "[options]"
+    longdesc = "Serve the sites of a configuration file."
+    optParameters = [["config", "c", DEFAULT_CONFIG, "The configuration file."]]
+    optFlags = [
+        ["validate", None, "Check the configuration and its certificates, bind nothing, exit."],
+        ["allow-wildcard-bind", None, "Allow bind_addr to be 0.0.0.0 or ::."],
+    ]
+    configuration: Configuration
+
+    def opt_version(self) -> None:
+        """Print the version and exit."""
+        print(f"revproxy {revproxy.__version__}")  # noqa: T201
+        sys.exit(0)
+
+    def postOptions(self) -> None:
+        """Read the configuration: a mistake in it ends the process before anything is bound."""
+        self.configuration = read_configuration(self)
+        self.twisted_log = LateObserver()
+        if self.parent is not None:
+            # twistd would write its own format to standard output.
+            self.parent["logger"] = lambda: self.twisted_log
+
+
+def read_configuration(options: Any) -> Configuration:
+    """The configuration that ``options`` name; prints every error and exits 1 if there is any.
+
+    With ``--validate`` the certificates are loaded too, the verdict is printed, and exit is 0.
+    """
+    try:
+        configuration = load(
+            options["config"], allow_wildcard_bind=bool(options["allow-wildcard-bind"])
+        )
+        if options["validate"]:
+            verdict, warnings = check(configuration, time.time())  # noqa: TID251
+            for warning in warnings:
+                print(f"warning: {warning}", file=sys.stderr)  # noqa: T201
+            print(verdict)  # noqa: T201
+            sys.exit(0)
+    except ConfigErrors as errors:
+        print(errors, file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+    return configuration
+
+
+class TwistdProxy(Proxy):
+    """The proxy under twistd, which would report a failed start with a traceback."""
+
+    pid_file: str | None = None
+
+    def privilegedStartService(self) -> None:
+        """Bind; a failure is one line and exit status 1."""
+        or_exit(super().privilegedStartService, self.pid_file)
+
+
+def makeService(options: Options) -> IService:
+    """The proxy as one service, for twistd."""
+    from twisted.internet import reactor  # noqa: PLC0415, TID251
+
+    proxy = or_exit(lambda: TwistdProxy(options.configuration, reactor))
+    proxy.pid_file = options.parent["pidfile"] if options.parent is not None else None
+    options.twisted_log.observer = observe_twisted(proxy.log)
+    stop_on_signals(reactor)
+    return proxy

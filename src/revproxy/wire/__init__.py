@@ -1,0 +1,1 @@
+"""Bytes to heads and back, sans-IO: framing rules, validation, ClientHello. No clock, no log."""

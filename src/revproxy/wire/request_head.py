@@ -1,0 +1,244 @@
+"""HTTP/1.x request heads: one head's bytes to one validated :class:`RequestHead`.
+
+Owns every check of a request's head that does not depend on configuration beyond limits; the
+same checks serve fields that came in another HTTP version. Refuses to know where the head's end
+was found, and routing.
+
+llhttp (through httptools) splits and checks the field lines; it is fed exactly one head behind a
+request line of our own, because it has no limits, a closed list of methods, and accepts request
+lines that are not valid. What it accepts and should not is refused here.
+"""
+
+from __future__ import annotations
+
+import httptools
+
+from revproxy.errors import BadRequest
+from revproxy.model.http import CHUNKED, Field, RequestHead
+from revproxy.wire.fields import (
+    REQUEST_FIELDS,
+    CLIENT_ADDRESS,
+    CONNECTION,
+    CONTENT_LENGTH,
+    DROPPED,
+    EXPECT,
+    FORWARDED_FOR,
+    HOST,
+    MAX_FORWARDS,
+    REQUEST_ID,
+    TE,
+    TRANSFER_ENCODING,
+    SpecialField,
+    has_valid_bytes,
+    is_token_list,
+    tokens,
+)
+from revproxy.wire.host import normal_host
+from revproxy.wire.request_line import parse_request_line
+
+_LINE_FOR_PARSER = b"GET / HTTP/1.1"
+_CONTENT_LENGTH_DIGITS = 18
+_IDLE_TOKENS = frozenset((b"close", b"keep-alive"))
+
+
+class RequestHeadReader:
+    """Reads the request heads of one connection, one after the other.
+
+    Args:
+        max_target: bytes of a request target: 414.
+        max_fields: header fields: 431.
+    """
+
+    __slots__ = ("_fields", "_max_fields", "_max_target", "_parser", "_special")
+
+    def __init__(self, max_target: int, max_fields: int) -> None:
+        self._max_target = max_target
+        self._max_fields = max_fields
+        self._parser: httptools.HttpRequestParser | None = None
+        self._fields: list[Field] = []
+        self._special: list[SpecialField] = []
+
+    def read(self, section: bytes) -> RequestHead:
+        """Read one head: request line, field lines and the empty line, CRLF and all.
+
+        Raises:
+            BadRequest: with the status to answer; the connection cannot go on.
+        """
+        if not has_valid_bytes(section):
+            raise BadRequest(400, "invalid byte in the head")
+        line_end = section.index(b"\r\n")
+        method, target, minor, authority = parse_request_line(
+            section[:line_end], self._max_target
+        )
+        self._split_fields(section, line_end)
+        if len(self._fields) + len(self._special) > self._max_fields:
+            raise BadRequest(431, "too many header fields")
+        head = validated_head(method, target, minor, authority, self._fields, self._special)
+        if head.content_length:
+            # llhttp now waits for a body, but bodies are counted elsewhere.
+            self._parser = None
+        return head
+
+    def _split_fields(self, section: bytes, line_end: int) -> None:
+        """Have llhttp split the field lines into ``_fields`` and ``_special``."""
+        self._fields = []
+        self._special = []
+        if self._parser is None:
+            self._parser = httptools.HttpRequestParser(self)
+        try:
+            self._parser.feed_data(_LINE_FOR_PARSER + section[line_end:])
+        except httptools.HttpParserUpgrade:
+            self._parser = None
+        except httptools.HttpParserError:
+            self._parser = None
+            _refuse_framing(self._special)
+            raise BadRequest(400, "invalid header field") from None
+        if b" \r\n" in section or b"\t\r\n" in section:
+            self._fields = [(name, value.rstrip(b" \t")) for name, value in self._fields]
+            self._special = [
+                (kind, name, value.rstrip(b" \t")) for kind, name, value in self._special
+            ]
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take one field line from llhttp."""
+        kind = REQUEST_FIELDS[name]
+        if kind:
+            self._special.append((kind, name, value))
+        else:
+            self._fields.append((name, value))
+
+
+def _refuse_framing(special: list[SpecialField]) -> None:
+    """Raise what the framing fields seen so far deserve, where that is not just 400."""
+    codings = [value for kind, _, value in special if kind == TRANSFER_ENCODING]
+    if codings and not any(kind == CONTENT_LENGTH for kind, _, _ in special):
+        _chunked(codings, 1)
+
+
+def validated_head(
+    method: bytes,
+    target: bytes,
+    minor: int,
+    authority: bytes,
+    fields: list[Field],
+    special: list[SpecialField],
+) -> RequestHead:
+    """Check a head's special fields against each other and make the value of it.
+
+    Args:
+        authority: from an absolute-form target or ``:authority``; else ``b""``.
+        fields: ordinary fields, passed on as they are.
+        special: every other field with its kind (:data:`REQUEST_FIELDS`).
+
+    Raises:
+        BadRequest: 400, 417 or 501.
+    """
+    head = RequestHead()
+    head.method = method
+    head.target = target
+    head.path = target.partition(b"?")[0] if b"?" in target else target
+    head.minor = minor
+    head.fields = fields
+    head.content_length = 0
+    head.keep_alive = minor == 1
+    head.expect_continue = False
+    head.wants_trailers = False
+    head.forwarded_for = b""
+    head.request_id = b""
+    head.client_address_fields = []
+    head.max_forwards = -1
+    hosts: list[bytes] = []
+    lengths: list[bytes] = []
+    codings: list[bytes] = []
+    connection: list[bytes] = []
+    for kind, name, value in special:
+        if kind == HOST:
+            hosts.append(value)
+        elif kind == CONNECTION:
+            connection.append(value)
+        elif kind == CONTENT_LENGTH:
+            lengths.append(value)
+        elif kind == TRANSFER_ENCODING:
+            codings.append(value)
+        elif kind != DROPPED:
+            _take_special(head, kind, name, value)
+    _settle_host(head, hosts, authority)
+    if codings:
+        if lengths:
+            raise BadRequest(400, "content-length with transfer-encoding")
+        _chunked(codings, minor)
+        head.content_length = CHUNKED
+    elif lengths:
+        head.content_length = content_length(lengths)
+    if connection:
+        _settle_connection(head, connection)
+    return head
+
+
+def _take_special(head: RequestHead, kind: int, name: bytes, value: bytes) -> None:
+    if kind == FORWARDED_FOR:
+        head.forwarded_for = b", ".join((head.forwarded_for, value)).lstrip(b", ")
+    elif kind == REQUEST_ID:
+        head.request_id = value
+    elif kind == CLIENT_ADDRESS:
+        head.client_address_fields.append((name, value))
+    elif kind == TE:
+        head.wants_trailers = head.wants_trailers or b"trailers" in tokens([value])
+    elif kind == EXPECT:
+        if value.lower() != b"100-continue":
+            raise BadRequest(417, "unknown expectation")
+        # RFC 9110 10.1.1: an expectation in HTTP/1.0 is ignored
+        head.expect_continue = head.minor == 1
+    elif kind == MAX_FORWARDS:
+        head.fields.append((name, value))
+        head.max_forwards = int(value) if value.isdigit() and len(value) < 10 else -1
+
+
+def _settle_host(head: RequestHead, hosts: list[bytes], authority: bytes) -> None:
+    """RFC 9112 3.2: exactly one Host; an absolute-form target's authority wins over it."""
+    if len(hosts) != 1:
+        raise BadRequest(400, "host is repeated" if hosts else "no host")
+    try:
+        head.host = normal_host(hosts[0])
+        head.authority = hosts[0]
+        if authority:
+            head.host = normal_host(authority)
+            head.authority = authority
+    except ValueError:
+        raise BadRequest(400, "invalid host") from None
+
+
+def _chunked(codings: list[bytes], minor: int) -> None:
+    """Pass only a Transfer-Encoding that is exactly ``chunked`` (RFC 9112 6.1)."""
+    if minor == 0:
+        raise BadRequest(400, "transfer-encoding in http/1.0")
+    if len(codings) == 1 and codings[0].strip(b" \t").lower() == b"chunked":
+        return
+    if all(is_token_list(value) for value in codings):
+        raise BadRequest(501, "transfer-encoding other than chunked")
+    raise BadRequest(400, "invalid transfer-encoding")
+
+
+def content_length(values: list[bytes]) -> int:
+    """The length that the Content-Length values of one message give (RFC 9112 6.3).
+
+    Raises:
+        BadRequest: 400 for more than one, also equal ones, and anything but digits.
+    """
+    if len(values) != 1 or not values[0].isdigit() or len(values[0]) > _CONTENT_LENGTH_DIGITS:
+        raise BadRequest(400, "invalid content-length")
+    return int(values[0])
+
+
+def _settle_connection(head: RequestHead, values: list[bytes]) -> None:
+    """Persistence (RFC 9112 9.3), and the fields that Connection names (RFC 9110 7.6.1)."""
+    if len(values) == 1 and values[0].lower() == b"keep-alive":
+        head.keep_alive = True
+        return
+    options = tokens(values)
+    head.keep_alive = b"close" not in options and (head.minor == 1 or b"keep-alive" in options)
+    if options - _IDLE_TOKENS:
+        head.fields = [field for field in head.fields if field[0].lower() not in options]
+        head.client_address_fields = [
+            field for field in head.client_address_fields if field[0].lower() not in options
+        ]
