@@ -79,6 +79,7 @@ class LogWriter:
         self._refused_told = 0
         self._closing = Event()
         self._closed = False
+        self._deadline = 0.0
         self._thread: Thread | None = None
         self._lines: list[str] = []
         self._site_lines: dict[str, list[str]] = {}
@@ -143,12 +144,13 @@ class LogWriter:
         if self._closed:
             return
         self._closed = True
+        self._deadline = time.monotonic() + CLOSE_SECS
         self._closing.set()
         if self._thread is None:
             self._finish()
             return
         self._queue.put(self._deliver)  # which wakes the thread
-        self._thread.join(CLOSE_SECS + GATHER_SECS)
+        self._thread.join(CLOSE_SECS + 2 * GATHER_SECS)
 
     # What follows runs in the thread.
 
@@ -164,9 +166,8 @@ class LogWriter:
         self._finish()
 
     def _finish(self) -> None:
-        deadline = time.monotonic() + CLOSE_SECS
         self._write_out()
-        while (blocked := self._blocked()) and (left := deadline - time.monotonic()) > 0:
+        while (blocked := self._blocked()) and (left := self._deadline - time.monotonic()) > 0:
             _await_writable(blocked, left)
             self._flush()
         for sink in self._files():
