@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -77,6 +78,8 @@ def main(arguments: list[str]) -> int:
     if absent := [name for name in _TOOLS if not find_program(name)]:
         print(f"bench: cannot run without {', '.join(absent)}", file=sys.stderr)
         return 2
+    # What was started is stopped on the way out, also when make or timeout ends the run.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     machine = describe()
     with tempfile.TemporaryDirectory(prefix="revproxy-bench-") as folder:
         stage, versions = run(chosen, Path(folder))

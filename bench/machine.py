@@ -49,6 +49,7 @@ def describe() -> dict[str, str]:
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "processor": f"{_processor()}, {len(os.sched_getaffinity(0))} cores",
         "kernel": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
         "commit": _commit(),
     }
 

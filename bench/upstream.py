@@ -69,8 +69,14 @@ class Upstreams:
             self._start(folder, [nginx, "-c", str(config), "-e", f"{folder}/error.log"]),
             self._start(folder, [sys.executable, sink, str(self.sink_port)]),
         ]
-        for process, port in zip(self._processes, (self.small_port, self.sink_port), strict=True):
-            process.wait_until(partial(accepts, port))
+        try:
+            for process, port in zip(
+                self._processes, (self.small_port, self.sink_port), strict=True
+            ):
+                process.wait_until(partial(accepts, port))
+        except BaseException:
+            self.close()
+            raise
 
     def _start(self, folder: Path, command: list[str]) -> PinnedProcess:
         return PinnedProcess(CORES.upstream, command, folder / "stdout", folder / "stderr")

@@ -57,7 +57,7 @@ class Proxy(ABC):
         )
         try:
             self._process.wait_until(self._answers)
-        except Exception:
+        except BaseException:
             self._process.stop()
             raise
 
