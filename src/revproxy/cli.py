@@ -63,7 +63,7 @@ class _Choices:
 
 def _run(options: argparse.Namespace) -> None:
     configuration = read_configuration(_Choices(options, options.validate))
-    from twisted.internet import reactor  # noqa: PLC0415, TID251
+    from twisted.internet import reactor  # noqa: PLC0415
 
     from revproxy.control.process import or_exit, run  # noqa: PLC0415
     from revproxy.control.proxy import Proxy  # noqa: PLC0415
@@ -76,7 +76,7 @@ def _validate(options: argparse.Namespace) -> None:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    from twisted.internet import reactor  # noqa: PLC0415, TID251
+    from twisted.internet import reactor  # noqa: PLC0415
 
     from revproxy.control.demo import demo_setup  # noqa: PLC0415
     from revproxy.control.process import or_exit, run  # noqa: PLC0415

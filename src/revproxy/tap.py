@@ -9,7 +9,6 @@ import sys
 import time
 from typing import Any
 
-from twisted.application.service import IService
 from twisted.logger import ILogObserver, LogEvent
 from twisted.python import usage
 from zope.interface import implementer
@@ -37,7 +36,7 @@ class LateObserver:
             self.observer(event)
 
 
-class Options(usage.Options):  # type: ignore[misc]
+class Options(usage.Options):
     """Options of ``twistd revproxy`` and, by the same names, of ``revproxy run``."""
 
     synopsis = "[options]"
@@ -73,7 +72,7 @@ def read_configuration(options: Any) -> Configuration:
             options["config"], allow_wildcard_bind=bool(options["allow-wildcard-bind"])
         )
         if options["validate"]:
-            verdict, warnings = check(configuration, time.time())  # noqa: TID251
+            verdict, warnings = check(configuration, time.time())
             for warning in warnings:
                 print(f"warning: {warning}", file=sys.stderr)  # noqa: T201
             print(verdict)  # noqa: T201
@@ -94,9 +93,9 @@ class TwistdProxy(Proxy):
         or_exit(super().privilegedStartService, self.pid_file)
 
 
-def makeService(options: Options) -> IService:
+def makeService(options: Options) -> TwistdProxy:
     """The proxy as one service, for twistd."""
-    from twisted.internet import reactor  # noqa: PLC0415, TID251
+    from twisted.internet import reactor  # noqa: PLC0415
 
     proxy = or_exit(lambda: TwistdProxy(options.configuration, reactor))
     proxy.pid_file = options.parent["pidfile"] if options.parent is not None else None

@@ -7,7 +7,6 @@ limit's buckets) is held by the :class:`Workshop`. Refuses to know sockets and r
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable
 from email.utils import formatdate
 from typing import Any
@@ -17,7 +16,7 @@ from attrs import frozen
 from revproxy.errors import ConfigError, ConfigErrors
 from revproxy.model.configuration import Configuration, Limits, Listener, Site
 from revproxy.model.seams import AccessLog
-from revproxy.model.tls import Identity
+from revproxy.model.tls import Identity, TlsContext
 from revproxy.net.deadlines import Deadlines
 from revproxy.net.plan import Plan, Route
 from revproxy.net.pool import Pool, PoolSettings
@@ -110,7 +109,7 @@ class Workshop:
         self._wall = wall
         self._limiter: TokenBuckets | None = None
         self._pools: dict[PoolSettings, Pool] = {}
-        self._trust: ssl.SSLContext | None = None
+        self._trust: TlsContext | None = None
         self._date_second = -1
         self._date = b""
 
@@ -173,7 +172,7 @@ class Workshop:
             log_file=site.log_file_path,
         )
 
-    def _upstream_trust(self) -> ssl.SSLContext:
+    def _upstream_trust(self) -> TlsContext:
         """The one context for all TLS upstreams, made at the first need of it."""
         if self._trust is None:
             self._trust = upstream_context()
@@ -189,5 +188,3 @@ class Workshop:
             self._date = formatdate(second, usegmt=True).encode()
             self._date_second = second
         return self._date
-
-

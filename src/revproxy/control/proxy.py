@@ -18,12 +18,11 @@ from twisted.internet.error import CannotListenError
 
 from revproxy.control.generation import Certificates, Workshop, load_certificates
 from revproxy.control.log_writer import LogWriter
-from revproxy.control.record_log import JsonRecords, Records, RecordLog, TextRecords
+from revproxy.control.record_log import JsonRecords, RecordLog, Records, TextRecords
 from revproxy.errors import ConfigError, ConfigErrors
 from revproxy.model.configuration import Configuration
 from revproxy.net.deadlines import Deadlines
-from revproxy.net.h1_front import ListenerPort
-from revproxy.net.plan import ResourceRouter
+from revproxy.net.plan import ListenerPort, ResourceRouter
 from revproxy.net.ports import PlainPort, TlsPort
 from revproxy.net.transport import listen
 from revproxy.tls.certificates import Identities

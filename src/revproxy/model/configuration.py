@@ -25,9 +25,7 @@ MIB = 1024 * 1024
 
 def described(description: str, default: Any = attrs.NOTHING, *, static: bool = False) -> Any:
     """An attrs field with its description and whether changing it needs a restart."""
-    return attrs.field(
-        default=default, metadata={"description": description, "static": static}
-    )
+    return attrs.field(default=default, metadata={"description": description, "static": static})
 
 
 @frozen
@@ -47,9 +45,7 @@ class RateLimit:
 
     requests_per_second: float = described("tokens that flow in per second, above 0")
     burst: int = described("how many requests pass at once, at least 1")
-    headers: bool = described(
-        "X-RateLimit-* and RateLimit-* on every response", False
-    )
+    headers: bool = described("X-RateLimit-* and RateLimit-* on every response", False)
 
 
 @frozen
@@ -150,13 +146,9 @@ class Configuration:
     rate_limit: RateLimit = described("")
     body: BodyLimit = described("")
     listeners: tuple[Listener, ...] = described("at least one", static=True)
-    allow_wildcard_bind: bool = described(
-        "0.0.0.0 and :: may be bound", False, static=True
-    )
+    allow_wildcard_bind: bool = described("0.0.0.0 and :: may be bound", False, static=True)
     health_check_port: int = described("on 127.0.0.1; 0 = off", 9900, static=True)
-    admin_socket_path: str = described(
-        '"" = off', "/run/reverse-proxy/admin.sock", static=True
-    )
+    admin_socket_path: str = described('"" = off', "/run/reverse-proxy/admin.sock", static=True)
     shutdown_timeout_secs: float = described("a drain at the most", 30.0, static=True)
     trusted_proxies: tuple[IPNetwork, ...] = described(
         "networks whose X-Forwarded-For is believed", ()

@@ -10,6 +10,9 @@ from ssl import SSLContext
 
 from attrs import field, frozen
 
+TlsContext = SSLContext
+"""The type of what handshakes are made with, for packages that only hand it on."""
+
 UNRECOGNIZED_NAME = 112
 """TLS alert: no certificate covers the name asked for (RFC 6066 3)."""
 

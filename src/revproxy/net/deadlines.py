@@ -10,9 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import Protocol
-
-from twisted.internet.interfaces import IReactorTime
+from typing import Any, Protocol
 
 from revproxy.model.seams import Clock
 
@@ -40,10 +38,10 @@ class Deadlines:
         clock: the exact time.
     """
 
-    def __init__(self, reactor: IReactorTime) -> None:
+    def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._watched: set[Watched] = set()
-        self._call: object | None = None
+        self._call: Any = None
         self.clock: Clock = reactor.seconds
         self.now = self.clock()
 
@@ -54,7 +52,7 @@ class Deadlines:
     def stop(self) -> None:
         """Sweep no more."""
         if self._call is not None:
-            self._call.cancel()  # type: ignore[attr-defined]
+            self._call.cancel()
             self._call = None
 
     def watch(self, watched: Watched) -> None:
@@ -67,7 +65,8 @@ class Deadlines:
 
     def after(self, seconds: float) -> float:
         """The deadline that is at least ``seconds`` away."""
-        return self.now + seconds + SWEEP_SECS
+        later: float = self.now + seconds + SWEEP_SECS
+        return later
 
     def soon(self, call: Callable[[], None]) -> None:
         """Call ``call`` in the reactor's next turn, after others have had theirs."""

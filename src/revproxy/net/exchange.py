@@ -9,62 +9,20 @@ know HTTP versions and bytes on the wire beyond the request head it sends.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import count
-from os import urandom
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from revproxy.errors import ProxyError, Side
 from revproxy.model.http import CHUNKED, Field, RequestHead, ResponseHead
+from revproxy.net.front import Front
 from revproxy.net.plan import Plan, Route
-from revproxy.policy.forwarded import Client, settle_forwarded
+from revproxy.policy.forwarded import settle_forwarded
 from revproxy.policy.outcome import CLIENT_CLOSED, may_retry
 from revproxy.policy.rate_limit import retry_after
-from revproxy.wire.head_bytes import field_lines
+from revproxy.policy.upstream_request import upstream_request_head
 
 if TYPE_CHECKING:
     from revproxy.net.pool import Attempt
     from revproxy.net.upstream_h1 import UpstreamH1
-
-_REQUEST_ID = b"%b-%%x" % urandom(8).hex().encode()
-_serial = count(1)
-_NEEDS_LENGTH = frozenset((b"POST", b"PUT", b"PATCH"))
-
-
-class Front(Protocol):
-    """The downstream side of an exchange, of whatever HTTP version."""
-
-    secure: bool
-    bind_addr: str
-    https_port: int
-    peer: Client
-    paused: bool
-
-    def serves(self, host: str) -> bool:
-        """Whether the certificate of this connection covers ``host``."""
-
-    def send_interim(self, head: ResponseHead) -> None:
-        """Pass a 1xx on."""
-
-    def send_head(self, head: ResponseHead) -> None:
-        """Begin the response."""
-
-    def send_data(self, content: bytes) -> None:
-        """A part of its body."""
-
-    def finish(self, trailers: list[Field]) -> None:
-        """The response is complete. The exchange is over."""
-
-    def answer(self, status: int, fields: list[Field], *, close: bool) -> None:
-        """Send a whole response of the proxy's own. The exchange is over."""
-
-    def reset(self) -> None:
-        """The response is cut short, visibly. The exchange is over."""
-
-    def hold(self, held: bool) -> None:
-        """Stop reading the request body, or go on."""
-
-    def flush(self) -> None:
-        """Send what has been said so far."""
 
 
 class Exchange:
@@ -75,26 +33,9 @@ class Exchange:
         trailers: of the response.
     """
 
-    __slots__ = (
-        "_attempt",
-        "_body_sent",
-        "_client",
-        "_connection",
-        "_fields",
-        "_held",
-        "_held_bytes",
-        "_plan",
-        "_request_done",
-        "_response_begun",
-        "_retried",
-        "_route",
-        "_started",
-        "_status",
-        "front",
-        "head",
-        "holding",
-        "trailers",
-    )
+    __slots__ = ("_attempt", "_body_sent", "_client", "_connection", "_fields", "_held",
+                 "_held_bytes", "_plan", "_request_done", "_response_begun", "_retried", "_route",
+                 "_started", "_status", "front", "head", "holding", "trailers")  # fmt: skip
 
     def __init__(self, front: Front, plan: Plan, head: RequestHead) -> None:
         self.front = front
@@ -124,7 +65,7 @@ class Exchange:
         head = self.head
         client = self._client
         if client.trusted:
-            scheme = b"https" if self.front.secure else b"http"
+            scheme = b"https" if self.front.port.secure else b"http"
             self._client = client = settle_forwarded(
                 client, head.forwarded_for, scheme, plan.trusted
             )
@@ -138,10 +79,10 @@ class Exchange:
         if head.method in _SPECIAL_METHODS and self._special_method():
             return
         if route is None or (
-            route.listeners is not None and self.front.bind_addr not in route.listeners
+            route.listeners is not None and self.front.port.bind_addr not in route.listeners
         ):
             self._answer(404)
-        elif not self.front.secure:
+        elif not self.front.port.secure:
             self._redirect()
         elif not self.front.serves(head.host):
             self._answer(421)
@@ -210,7 +151,7 @@ class Exchange:
         has_body = self.head.content_length != 0
         connection.begin(
             self,
-            self._request_head(),
+            upstream_request_head(self.head, self._client, expect=self.holding),
             self.head.method,
             has_body=has_body,
             chunked=self.head.content_length == CHUNKED,
@@ -318,7 +259,7 @@ class Exchange:
 
     def _redirect(self) -> None:
         """From the plain port to the TLS port of the same listener; only to known hosts."""
-        port = self.front.https_port
+        port = self.front.port.https_port
         host = self.head.host.encode()
         where = host if port == 443 else b"%b:%d" % (host, port)
         self._answer(301, [(b"Location", b"https://%b%b" % (where, self.head.target))])
@@ -347,39 +288,6 @@ class Exchange:
         self.front.answer(status, [*fields, *(self._fields or ())], close=close)
 
     # Upstream
-
-    def _request_head(self) -> bytes:
-        """The head as the upstream gets it: only what was parsed, and what the proxy says."""
-        head = self.head
-        client = self._client
-        length = head.content_length
-        if length == CHUNKED:
-            framing = b"Transfer-Encoding: chunked\r\n"
-        elif length or head.method in _NEEDS_LENGTH:
-            framing = b"Content-Length: %d\r\n" % length
-        else:
-            framing = b""
-        if head.wants_trailers:
-            framing += b"TE: trailers\r\nConnection: TE\r\n"
-        if self.holding:
-            framing += b"Expect: 100-continue\r\n"
-        request_id = _REQUEST_ID % next(_serial)
-        if client.trusted:
-            request_id = head.request_id or request_id
-            framing += field_lines(head.client_address_fields)
-        return (
-            b"%b %b HTTP/1.1\r\nHost: %b\r\n%bX-Forwarded-Host: %b\r\nX-Request-ID: %b\r\n%b%b\r\n"
-            % (
-                head.method,
-                head.target,
-                head.authority,
-                client.forwarding,
-                head.authority,
-                request_id,
-                framing,
-                field_lines(head.fields),
-            )
-        )
 
     def _send_held(self, connection: UpstreamH1) -> None:
         held, self._held = self._held, []

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IReactorPluggableNameResolver, IResolutionReceiver
+from twisted.internet.interfaces import IResolutionReceiver
 from zope.interface import implementer
 
 from revproxy.model.address import UpstreamAddress
@@ -56,9 +56,7 @@ class Names:
     __slots__ = ("_addresses", "_asking", "_clock", "_host", "_literal", "_resolved", "_resolver",
                  "_waiting")  # fmt: skip
 
-    def __init__(
-        self, address: UpstreamAddress, resolver: IReactorPluggableNameResolver, clock: Clock
-    ) -> None:
+    def __init__(self, address: UpstreamAddress, resolver: Any, clock: Clock) -> None:
         self._literal = address.is_ip
         self._host = address.host
         self._addresses: tuple[str, ...] = (address.host,) if self._literal else ()

@@ -12,6 +12,7 @@ from attrs import define, field, frozen
 
 from revproxy.model.configuration import IPNetwork, Limits, Timeouts
 from revproxy.model.seams import AccessLog, Clock, Limiter
+from revproxy.net.deadlines import Deadlines
 from revproxy.net.pool import Pool
 from revproxy.policy.routing import HostRoutes
 
@@ -69,3 +70,22 @@ class ResourceRouter:
     """
 
     plan: Plan
+
+
+@frozen(eq=False)
+class ListenerPort:
+    """What the connections to one port have in common.
+
+    Attributes:
+        router: has the plan.
+        deadlines: of the connections.
+        secure: whether TLS is spoken on this port.
+        bind_addr: of the listener.
+        https_port: where a plain port redirects to.
+    """
+
+    router: ResourceRouter
+    deadlines: Deadlines
+    secure: bool
+    bind_addr: str
+    https_port: int

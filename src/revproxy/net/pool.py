@@ -8,7 +8,6 @@ exchange that waits for a connection.
 from __future__ import annotations
 
 from collections.abc import Callable
-from ssl import SSLContext
 from typing import Any, Protocol
 
 from attrs import frozen
@@ -18,9 +17,10 @@ from twisted.python.failure import Failure
 
 from revproxy.errors import ProxyError, Side
 from revproxy.model.address import UpstreamAddress
+from revproxy.model.tls import TlsContext
 from revproxy.net.deadlines import NEVER, Deadlines
 from revproxy.net.names import Names
-from revproxy.net.tls_layer import ClientTls
+from revproxy.net.tls_upstream import ClientTls
 from revproxy.net.transport import EagerConnector, EagerUnixConnector
 from revproxy.net.upstream_h1 import UpstreamH1
 
@@ -81,7 +81,7 @@ class Pool:
         settings: PoolSettings,
         reactor: Any,
         deadlines: Deadlines,
-        context: Callable[[], SSLContext],
+        context: Callable[[], TlsContext],
     ) -> None:
         self.settings = settings
         self.reactor = reactor
@@ -186,7 +186,8 @@ class Attempt(ClientFactory):
         share = (self._until - deadlines.now) / (len(self._left) + 1)
         self.deadline = deadlines.now + share
         port = self._pool.settings.address.port
-        self._connect(EagerConnector(address, port, self, None, None, self._pool.reactor))
+        no_timeout: Any = None  # the attempt has its own
+        self._connect(EagerConnector(address, port, self, no_timeout, None, self._pool.reactor))
 
     def _connect(self, connector: EagerConnector | EagerUnixConnector) -> None:
         self._tried = True

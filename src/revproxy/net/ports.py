@@ -11,8 +11,9 @@ from typing import Any
 from twisted.internet.protocol import Factory
 
 from revproxy.model.seams import ChooseIdentity
-from revproxy.net.h1_front import H1Front, ListenerPort
-from revproxy.net.tls_layer import ServerTls
+from revproxy.net.h1_front import H1Front
+from revproxy.net.plan import ListenerPort
+from revproxy.net.tls_downstream import ServerTls
 
 
 class PlainPort(Factory):
@@ -23,7 +24,7 @@ class PlainPort(Factory):
     def __init__(self, port: ListenerPort) -> None:
         self._port = port
 
-    def buildProtocol(self, addr: Any) -> H1Front:
+    def buildProtocol(self, addr: Any) -> Any:
         """A front that speaks without TLS."""
         return H1Front(self._port, addr.host, None)
 
@@ -41,7 +42,7 @@ class TlsPort(Factory):
         self._port = port
         self.choose = choose
 
-    def buildProtocol(self, addr: Any) -> ServerTls:
+    def buildProtocol(self, addr: Any) -> Any:
         """A TLS layer that makes a front when its handshake is done."""
         plan = self._port.router.plan
         return ServerTls(

@@ -1,40 +1,29 @@
 """TLS between a TCP transport and what speaks through it, on ``ssl.MemoryBIO``.
 
-Owns the bytes: the first flight is parsed before any handshake, so that the certificate (or the
-refusal) is chosen before OpenSSL sees a byte; records in, records out; orderly close. Towards the
-TCP transport a layer is a Twisted protocol; towards its upper protocol it is the transport.
-Refuses to know certificates (``choose`` decides) and HTTP.
+Owns what both sides of a handshake have in common: records in, records out, orderly close.
+Towards the TCP transport a layer is a Twisted protocol; towards its upper protocol it is the
+transport. ``tls_downstream.py`` and ``tls_upstream.py`` say how a handshake begins. Refuses to
+know certificates and HTTP.
 
 About 2 µs a request, against 14-20 µs through pyOpenSSL (docs/architecture/decisions/0003).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from ssl import MemoryBIO, SSLContext, SSLError, SSLObject, SSLWantReadError
+from ssl import MemoryBIO, SSLError, SSLObject, SSLWantReadError
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from revproxy.errors import ProxyError, Side
-from revproxy.model.configuration import Timeouts
-from revproxy.model.seams import ChooseIdentity
-from revproxy.model.tls import Alert, ClientHello, Identity
-from revproxy.net.deadlines import NEVER, Deadlines
-from revproxy.wire.client_hello import NotTls, parse_client_hello
+from revproxy.model.tls import TlsContext
 
 RECORD_BYTES = 16384
 """The most plaintext one record holds (RFC 8446 5.1)."""
 
 WRITE_BYTES = 65536
 """Plaintext is encrypted in pieces of this size, which bounds the buffer OpenSSL keeps."""
-
-_PLAIN_HTTP_ANSWER = (
-    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
-    b"Content-Length: 11\r\nConnection: close\r\n\r\nBad Request"
-)
 
 
 class Upper(Protocol):
@@ -72,7 +61,7 @@ class TlsLayer:
         """The TCP connection is there."""
         self.transport = transport
 
-    def _begin(self, context: SSLContext, *, server: bool, name: str | None = None) -> None:
+    def _begin(self, context: TlsContext, *, server: bool, name: str | None = None) -> None:
         self._incoming = MemoryBIO()
         self._outgoing = MemoryBIO()
         self._tls = context.wrap_bio(
@@ -252,164 +241,6 @@ class TlsLayer:
 
     def _failed(self, error: Exception | None) -> None:
         raise NotImplementedError
-
-
-class ServerTls(TlsLayer):
-    """The downstream side: reads the ClientHello, asks ``choose``, shakes hands.
-
-    Args:
-        choose: decides which identity is served.
-        accept: makes the upper protocol once the handshake is done.
-        refused: told of refusals, with the log level and the reason.
-        deadlines: of the connection until then.
-        timeouts: of the ClientHello and of the whole handshake, both from accept.
-        hello_bytes: the largest ClientHello.
-    """
-
-    def __init__(
-        self,
-        choose: ChooseIdentity,
-        accept: Callable[[ServerTls], Upper],
-        refused: Callable[[ServerTls, str, str], None],
-        deadlines: Deadlines,
-        timeouts: Timeouts,
-        hello_bytes: int,
-    ) -> None:
-        super().__init__()
-        self._choose = choose
-        self._accept = accept
-        self._refused = refused
-        self._deadlines = deadlines
-        self._timeouts = timeouts
-        self._hello_bytes = hello_bytes
-        self._flight = b""
-        self.deadline = NEVER
-        self.identity: Identity | None = None
-        self.hello = ClientHello()
-
-    def makeConnection(self, transport: Any) -> None:
-        """Wait for the ClientHello."""
-        super().makeConnection(transport)
-        self.deadline = self._deadlines.after(self._timeouts.client_hello_secs)
-        self._deadlines.watch(self)
-
-    def expired(self, now: float) -> None:
-        """No ClientHello, or no end of the handshake, in time."""
-        self._refuse("debug", "handshake timeout")
-        self.transport.abortConnection()
-
-    def dataReceived(self, data: bytes) -> None:
-        """Collect the first flight; everything later goes straight through."""
-        if self._tls is not None:
-            super().dataReceived(data)
-            return
-        if self._read_closed:
-            return
-        self._flight += data
-        try:
-            hello = parse_client_hello(self._flight, self._hello_bytes)
-        except NotTls:
-            self._not_tls()
-            return
-        except ValueError as error:
-            self._refuse("info", str(error))
-            self.transport.loseConnection()
-            return
-        if hello is not None:
-            self._choose_identity(hello)
-
-    def _choose_identity(self, hello: ClientHello) -> None:
-        self.hello = hello
-        chosen = self._choose(hello)
-        if isinstance(chosen, Alert):
-            self.transport.write(b"\x15\x03\x03\x00\x02\x02%c" % chosen.description)
-            self._refuse("warn", chosen.reason)
-            self.transport.loseConnection()
-            return
-        self.identity = chosen
-        timeouts = self._timeouts
-        self.deadline += timeouts.tls_handshake_secs - timeouts.client_hello_secs
-        self._begin(chosen.context, server=True)
-        flight, self._flight = self._flight, b""
-        super().dataReceived(flight)
-
-    def _not_tls(self) -> None:
-        """Answer plain HTTP in plain text; anything else is not worth an answer."""
-        if self._flight[:1].isalpha():
-            self.transport.write(_PLAIN_HTTP_ANSWER)
-        self._refuse("info", "no tls on the tls port")
-        self.transport.loseConnection()
-
-    def _handshake_done(self) -> None:
-        self._deadlines.forget(self)
-        self.upper = self._accept(self)
-        self.upper.makeConnection(self)
-
-    def _failed(self, error: Exception | None) -> None:
-        if self._established:
-            self.transport.abortConnection()
-            return
-        if not self._read_closed:
-            self._refuse("info" if error else "debug", tls_reason(error))
-        self.transport.loseConnection()
-
-    def _refuse(self, level: str, reason: str) -> None:
-        self._deadlines.forget(self)
-        self._read_closed = True
-        self._refused(self, level, reason)
-
-    def connectionLost(self, reason: Failure) -> None:
-        """The TCP connection is gone."""
-        self._deadlines.forget(self)
-        super().connectionLost(reason)
-
-
-class ClientTls(TlsLayer):
-    """The upstream side: verifies the upstream's certificate against ``name``.
-
-    Args:
-        upper: gets the connection once it is verified.
-        context: a client context that verifies.
-        name: sent as SNI and checked; an IP address is checked against IP SANs.
-        failed: told instead of ``upper`` when the handshake fails.
-    """
-
-    def __init__(
-        self,
-        upper: Upper,
-        context: SSLContext,
-        name: str,
-        failed: Callable[[ProxyError], None],
-    ) -> None:
-        super().__init__()
-        self.upper = upper
-        self._context = context
-        self._name = name
-        self._report = failed
-
-    def makeConnection(self, transport: Any) -> None:
-        """Send the ClientHello."""
-        super().makeConnection(transport)
-        self._begin(self._context, server=False, name=self._name)
-        self._handshake()
-
-    def _handshake_done(self) -> None:
-        assert self.upper is not None
-        self.upper.makeConnection(self)
-
-    def _failed(self, error: Exception | None) -> None:
-        self.transport.abortConnection()
-        if not self._established:
-            reason = tls_reason(error) if error else "connection closed in the tls handshake"
-            self._report(ProxyError(Side.UPSTREAM, 502, reason))
-
-    def connectionLost(self, reason: Failure) -> None:
-        """The TCP connection is gone, perhaps before the handshake was done."""
-        if not self._established and self._tls is not None:
-            self._report(
-                ProxyError(Side.UPSTREAM, 502, "connection lost in the tls handshake")
-            )
-        super().connectionLost(reason)
 
 
 def tls_reason(error: Exception | None) -> str:

@@ -15,18 +15,16 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import main, tcp, unix
-from twisted.internet.interfaces import IReactorTCP
 
 READ_BYTES = 65536
 """The most that one read takes from a socket."""
 
-if TYPE_CHECKING:
-    _Connection = tcp.Connection
-else:
-    _Connection = object
+# Twisted's interfaces are opaque to mypy (methods without self), hence the Any in this package,
+# and the ignored clashes with the narrower types that Twisted's classes declare.
+_Connection: Any = tcp.Connection if TYPE_CHECKING else object
 
 
-class EagerMixin(_Connection):
+class EagerMixin(_Connection):  # type: ignore[misc]
     """The write path, to be mixed in before a Twisted ``Connection``.
 
     Attributes:
@@ -40,7 +38,8 @@ class EagerMixin(_Connection):
     @property
     def unsent(self) -> int:
         """Bytes that the kernel has not taken yet."""
-        return len(self.dataBuffer) - self.offset + self._tempDataLen
+        unsent: int = len(self.dataBuffer) - self.offset + self._tempDataLen
+        return unsent
 
     def write(self, data: bytes) -> None:
         """Send ``data`` now, as far as the kernel takes it, and queue the rest.
@@ -89,15 +88,15 @@ class EagerMixin(_Connection):
         return self.unsent > self.high_water
 
 
-class EagerServer(EagerMixin, tcp.Server):
+class EagerServer(EagerMixin, tcp.Server):  # type: ignore[misc]
     """An accepted TCP connection; a listening port's ``transport``."""
 
 
-class _EagerClient(EagerMixin, tcp.Client):
+class _EagerClient(EagerMixin, tcp.Client):  # type: ignore[misc]
     """A TCP connection of ours."""
 
 
-class _EagerUnixClient(EagerMixin, unix.Client):
+class _EagerUnixClient(EagerMixin, unix.Client):  # type: ignore[misc]
     """A connection of ours to a UNIX socket."""
 
 
@@ -125,9 +124,7 @@ class EagerUnixConnector(unix.Connector):
         return client
 
 
-def listen(
-    reactor: IReactorTCP, port: int, factory: Any, address: str, backlog: int = 4096
-) -> tcp.Port:
+def listen(reactor: Any, port: int, factory: Any, address: str, backlog: int = 4096) -> tcp.Port:
     """Listen on a TCP port; connections get :class:`EagerServer`.
 
     TCP_NODELAY is set on the listening socket and inherited by what it accepts.

@@ -40,27 +40,10 @@ class UpstreamH1:
         reused: whether it has served an exchange before the present one.
     """
 
-    __slots__ = (
-        "_buffer",
-        "_chunked_out",
-        "_decoder",
-        "_interim",
-        "_keep_alive",
-        "_left",
-        "_method",
-        "_out",
-        "_paused",
-        "_pool",
-        "_ready",
-        "_request_done",
-        "_taken",
-        "_timeout",
-        "deadline",
-        "exchange",
-        "reused",
-        "transport",
-        "usable",
-    )
+    __slots__ = ("_buffer", "_chunked_out", "_decoder", "_interim", "_keep_alive", "_left",
+                 "_method", "_out", "_paused", "_pool", "_ready", "_request_done", "_taken",
+                 "_timeout", "deadline", "exchange", "reused", "transport",
+                 "usable")  # fmt: skip
 
     def __init__(self, pool: Pool, ready: Callable[[UpstreamH1], None]) -> None:
         self._pool = pool

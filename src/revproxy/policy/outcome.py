@@ -24,13 +24,7 @@ def may_retry(
     An idle connection may be closed by the upstream in the very moment it is reused; only then,
     only once, and only when the upstream cannot have acted twice (RFC 9110 9.2.2, 9112 9.3.1).
     """
-    return (
-        reused
-        and not retried
-        and not response_begun
-        and not body_sent
-        and method in IDEMPOTENT
-    )
+    return reused and not retried and not response_begun and not body_sent and method in IDEMPOTENT
 
 
 def too_slow(received: int, active_secs: float, rate: int, grace_secs: float) -> bool:

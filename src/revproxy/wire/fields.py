@@ -18,13 +18,6 @@ _VALID_BYTES = bytes(byte for byte in range(256) if byte >= 32 and byte != 127) 
 _PLAIN_NAME = re.compile(rb"[A-Za-z0-9-]+")
 _TOKEN_LIST = re.compile(rb"[ \t]*%b[ \t]*(?:,[ \t]*%b[ \t]*)*" % (TOKEN, TOKEN))
 
-LEARNED_NAMES = 4096
-"""How many spellings of field names are remembered with their kind, in all."""
-
-LEARNED_NAME_BYTES = 64
-"""Longer names are classified anew each time."""
-
-
 # Why a field of a request or response is not simply passed on. Integers and not an Enum: these
 # are compared for every field of every head, and a member of an Enum costs five times a global.
 ORDINARY: Final = 0
@@ -41,45 +34,36 @@ REQUEST_ID: Final = 10
 MAX_FORWARDS: Final = 11
 DATE: Final = 12
 
-SpecialField = tuple[int, bytes, bytes]
-"""A kind other than ORDINARY, the name and the value."""
 
+class FieldKinds:
+    """What the names of a kind of head mean.
 
-class FieldKinds(dict[bytes, int]):
-    """Spelling of a field name -> its kind, learning what it is asked for, within bounds."""
-
-    def __init__(self, lower_case: dict[bytes, int], prefix: bytes = b"") -> None:
-        """``lower_case`` names the special ones; what starts with ``prefix`` is dropped."""
-        super().__init__(lower_case)
-        self._lower_case = lower_case
-        self._prefix = prefix
-
-    def __missing__(self, name: bytes) -> int:
-        kind = self._classify(name.lower())
-        if len(self) < LEARNED_NAMES and len(name) <= LEARNED_NAME_BYTES:
-            self[name] = kind
-        return kind
-
-    def _classify(self, lower: bytes) -> int:
-        kind = self._lower_case.get(lower)
-        if kind is not None:
-            return kind
-        if self._prefix and lower.startswith(self._prefix):
-            return DROPPED
-        return ORDINARY
-
-
-class RequestFieldKinds(FieldKinds):
-    """As :class:`FieldKinds`; names that CGI-like upstreams could confuse are dropped too.
-
-    ``X_Real_IP`` and ``X-Real-IP`` are the same variable to many an application.
+    Args:
+        special: kinds by lower-cased name; all other names are ordinary.
+        dropped_prefix: what begins like this is dropped; ``b""`` for nothing.
+        plain_names: drop names of anything but letters, digits and hyphens, which CGI-like
+            applications confuse: ``X_Real_IP`` and ``X-Real-IP`` are one variable to them.
     """
 
-    def _classify(self, lower: bytes) -> int:
-        kind = super()._classify(lower)
-        if kind is ORDINARY and not _PLAIN_NAME.fullmatch(lower):
+    __slots__ = ("_dropped_prefix", "_plain_names", "_special")
+
+    def __init__(
+        self, special: dict[bytes, int], dropped_prefix: bytes = b"", *, plain_names: bool = False
+    ) -> None:
+        self._special = special
+        self._dropped_prefix = dropped_prefix
+        self._plain_names = plain_names
+
+    def kind_of(self, lower: bytes) -> int:
+        """The kind of a field by its name, lower-cased."""
+        kind = self._special.get(lower)
+        if kind is not None:
+            return kind
+        if self._dropped_prefix and lower.startswith(self._dropped_prefix):
             return DROPPED
-        return kind
+        if self._plain_names and not _PLAIN_NAME.fullmatch(lower):
+            return DROPPED
+        return ORDINARY
 
 
 _HOP_BY_HOP = dict.fromkeys(
@@ -102,7 +86,7 @@ _SHARED = _HOP_BY_HOP | {
     b"transfer-encoding": TRANSFER_ENCODING,
 }
 
-REQUEST_FIELDS = RequestFieldKinds(
+REQUEST_FIELDS = FieldKinds(
     _SHARED
     | {
         b"host": HOST,
@@ -118,7 +102,8 @@ REQUEST_FIELDS = RequestFieldKinds(
         b"cf-connecting-ip": CLIENT_ADDRESS,
         b"x-request-id": REQUEST_ID,
     },
-    prefix=b"x-forwarded-",
+    dropped_prefix=b"x-forwarded-",
+    plain_names=True,
 )
 """Kinds of request fields."""
 
@@ -154,12 +139,9 @@ _NEVER_IN_TRAILERS = frozenset(_SHARED) | {
 _TRAILER_LINE = re.compile(rb"(%b):[ \t]*(.*?)[ \t]*" % TOKEN)
 
 
-def has_valid_bytes(section: bytes) -> bool:
-    """Whether a head has no control character but HTAB, and CR and LF only as CRLF line ends.
-
-    (Folded lines, RFC 9112 5.2, are left to llhttp, which refuses them.)
-    """
-    return not b"".join(section.split(b"\r\n")).translate(None, _VALID_BYTES)
+def has_valid_bytes(lines: bytes) -> bool:
+    """Whether field lines, their CRLF taken off, hold no control character but HTAB."""
+    return not lines.translate(None, _VALID_BYTES)
 
 
 def has_bare_line_feed(part: bytes) -> bool:
@@ -187,10 +169,11 @@ def trailer_fields(section: bytes) -> list[Field]:
     Raises:
         ValueError: a line is no field line.
     """
-    if not has_valid_bytes(section):
+    lines = section.split(b"\r\n")[:-1]
+    if not has_valid_bytes(b"".join(lines)):
         raise ValueError("invalid byte in a trailer")
     fields = []
-    for line in section.split(b"\r\n")[:-1]:
+    for line in lines:
         match = _TRAILER_LINE.fullmatch(line)
         if match is None:
             raise ValueError("invalid trailer line")

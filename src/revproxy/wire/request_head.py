@@ -3,20 +3,14 @@
 Owns every check of a request's head that does not depend on configuration beyond limits; the
 same checks serve fields that came in another HTTP version. Refuses to know where the head's end
 was found, and routing.
-
-llhttp (through httptools) splits and checks the field lines; it is fed exactly one head behind a
-request line of our own, because it has no limits, a closed list of methods, and accepts request
-lines that are not valid. What it accepts and should not is refused here.
 """
 
 from __future__ import annotations
 
-import httptools
-
 from revproxy.errors import BadRequest
-from revproxy.model.http import CHUNKED, Field, RequestHead
+from revproxy.model.http import CHUNKED, RequestHead
+from revproxy.wire.field_lines import FieldLine, FieldLineReader
 from revproxy.wire.fields import (
-    REQUEST_FIELDS,
     CLIENT_ADDRESS,
     CONNECTION,
     CONTENT_LENGTH,
@@ -25,94 +19,41 @@ from revproxy.wire.fields import (
     FORWARDED_FOR,
     HOST,
     MAX_FORWARDS,
+    REQUEST_FIELDS,
     REQUEST_ID,
     TE,
     TRANSFER_ENCODING,
-    SpecialField,
-    has_valid_bytes,
     is_token_list,
     tokens,
 )
 from revproxy.wire.host import normal_host
 from revproxy.wire.request_line import parse_request_line
 
-_LINE_FOR_PARSER = b"GET / HTTP/1.1"
 _CONTENT_LENGTH_DIGITS = 18
-_IDLE_TOKENS = frozenset((b"close", b"keep-alive"))
+_LASTING_OPTIONS = frozenset((b"close", b"keep-alive"))
+_lines = FieldLineReader(REQUEST_FIELDS)
 
 
-class RequestHeadReader:
-    """Reads the request heads of one connection, one after the other.
+def read_request_head(section: bytes, max_target: int, max_fields: int) -> RequestHead:
+    """Read one head: request line, field lines and the empty line, CRLF and all.
 
     Args:
+        section: the head's bytes.
         max_target: bytes of a request target: 414.
         max_fields: header fields: 431.
+
+    Raises:
+        BadRequest: with the status to answer; the connection cannot go on.
     """
-
-    __slots__ = ("_fields", "_max_fields", "_max_target", "_parser", "_special")
-
-    def __init__(self, max_target: int, max_fields: int) -> None:
-        self._max_target = max_target
-        self._max_fields = max_fields
-        self._parser: httptools.HttpRequestParser | None = None
-        self._fields: list[Field] = []
-        self._special: list[SpecialField] = []
-
-    def read(self, section: bytes) -> RequestHead:
-        """Read one head: request line, field lines and the empty line, CRLF and all.
-
-        Raises:
-            BadRequest: with the status to answer; the connection cannot go on.
-        """
-        if not has_valid_bytes(section):
-            raise BadRequest(400, "invalid byte in the head")
-        line_end = section.index(b"\r\n")
-        method, target, minor, authority = parse_request_line(
-            section[:line_end], self._max_target
-        )
-        self._split_fields(section, line_end)
-        if len(self._fields) + len(self._special) > self._max_fields:
-            raise BadRequest(431, "too many header fields")
-        head = validated_head(method, target, minor, authority, self._fields, self._special)
-        if head.content_length:
-            # llhttp now waits for a body, but bodies are counted elsewhere.
-            self._parser = None
-        return head
-
-    def _split_fields(self, section: bytes, line_end: int) -> None:
-        """Have llhttp split the field lines into ``_fields`` and ``_special``."""
-        self._fields = []
-        self._special = []
-        if self._parser is None:
-            self._parser = httptools.HttpRequestParser(self)
-        try:
-            self._parser.feed_data(_LINE_FOR_PARSER + section[line_end:])
-        except httptools.HttpParserUpgrade:
-            self._parser = None
-        except httptools.HttpParserError:
-            self._parser = None
-            _refuse_framing(self._special)
-            raise BadRequest(400, "invalid header field") from None
-        if b" \r\n" in section or b"\t\r\n" in section:
-            self._fields = [(name, value.rstrip(b" \t")) for name, value in self._fields]
-            self._special = [
-                (kind, name, value.rstrip(b" \t")) for kind, name, value in self._special
-            ]
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take one field line from llhttp."""
-        kind = REQUEST_FIELDS[name]
-        if kind:
-            self._special.append((kind, name, value))
-        else:
-            self._fields.append((name, value))
-
-
-def _refuse_framing(special: list[SpecialField]) -> None:
-    """Raise what the framing fields seen so far deserve, where that is not just 400."""
-    codings = [value for kind, _, value in special if kind == TRANSFER_ENCODING]
-    if codings and not any(kind == CONTENT_LENGTH for kind, _, _ in special):
-        _chunked(codings, 1)
+    lines = section.split(b"\r\n")
+    request_line = parse_request_line(lines[0], max_target)
+    if len(lines) - 3 > max_fields:
+        raise BadRequest(431, "too many header fields")
+    try:
+        fields = _lines.read(lines[1:-2])
+    except ValueError as error:
+        raise BadRequest(400, str(error)) from None
+    return validated_head(*request_line, fields)
 
 
 def validated_head(
@@ -120,15 +61,16 @@ def validated_head(
     target: bytes,
     minor: int,
     authority: bytes,
-    fields: list[Field],
-    special: list[SpecialField],
+    fields: list[FieldLine],
 ) -> RequestHead:
-    """Check a head's special fields against each other and make the value of it.
+    """Check a head's fields against each other and make the value of it.
 
     Args:
+        method: a token.
+        target: in origin-form, or ``*``.
+        minor: 0 for HTTP/1.0, else 1.
         authority: from an absolute-form target or ``:authority``; else ``b""``.
-        fields: ordinary fields, passed on as they are.
-        special: every other field with its kind (:data:`REQUEST_FIELDS`).
+        fields: every field with its kind (:data:`REQUEST_FIELDS`), valid in itself.
 
     Raises:
         BadRequest: 400, 417 or 501.
@@ -138,7 +80,7 @@ def validated_head(
     head.target = target
     head.path = target.partition(b"?")[0] if b"?" in target else target
     head.minor = minor
-    head.fields = fields
+    head.fields = [field for kind, field in fields if not kind]
     head.content_length = 0
     head.keep_alive = minor == 1
     head.expect_continue = False
@@ -151,7 +93,9 @@ def validated_head(
     lengths: list[bytes] = []
     codings: list[bytes] = []
     connection: list[bytes] = []
-    for kind, name, value in special:
+    for kind, (name, value) in fields:
+        if not kind:
+            continue
         if kind == HOST:
             hosts.append(value)
         elif kind == CONNECTION:
@@ -237,7 +181,7 @@ def _settle_connection(head: RequestHead, values: list[bytes]) -> None:
         return
     options = tokens(values)
     head.keep_alive = b"close" not in options and (head.minor == 1 or b"keep-alive" in options)
-    if options - _IDLE_TOKENS:
+    if options - _LASTING_OPTIONS:
         head.fields = [field for field in head.fields if field[0].lower() not in options]
         head.client_address_fields = [
             field for field in head.client_address_fields if field[0].lower() not in options

@@ -1,53 +1,30 @@
 """HTTP/1.x response heads: one head's bytes to one validated :class:`ResponseHead`.
 
-Owns the status line and the framing of responses (RFC 9112 4, 6.3). Refuses to know what becomes
-of the response.
-
-llhttp (through httptools) splits and checks the field lines only: it cannot know that the
-request was HEAD, and accepts statuses and codings that are not valid, so status line and framing
-are decided here, and a parser serves one head.
+Owns the status line and the framing of responses (RFC 9112 4, 6.3), which depends on the
+request's method. Refuses to know what becomes of the response.
 """
 
 from __future__ import annotations
 
 import re
 
-import httptools
-
 from revproxy.errors import BadResponse
-from revproxy.model.http import CHUNKED, UNTIL_CLOSE, Field, ResponseHead
+from revproxy.model.http import CHUNKED, UNTIL_CLOSE, ResponseHead
+from revproxy.wire.field_lines import FieldLine, FieldLineReader
 from revproxy.wire.fields import (
     CONNECTION,
     CONTENT_LENGTH,
     DATE,
+    DROPPED,
     RESPONSE_FIELDS,
     TRANSFER_ENCODING,
-    SpecialField,
-    has_valid_bytes,
     tokens,
 )
 
-_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([^\r\n]*))?")
-_LINE_FOR_PARSER = b"HTTP/1.1 200 OK"
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t -~\x80-\xff]*))?")
 _CONTENT_LENGTH_DIGITS = 18
-
-
-class _FieldLines:
-    """Collects what llhttp finds in one response head."""
-
-    __slots__ = ("fields", "special")
-
-    def __init__(self) -> None:
-        self.fields: list[Field] = []
-        self.special: list[SpecialField] = []
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take one field line."""
-        kind = RESPONSE_FIELDS[name]
-        if kind:
-            self.special.append((kind, name, value))
-        else:
-            self.fields.append((name, value))
+_LASTING_OPTIONS = frozenset((b"close", b"keep-alive"))
+_lines = FieldLineReader(RESPONSE_FIELDS)
 
 
 def read_response_head(section: bytes, method: bytes) -> ResponseHead:
@@ -60,60 +37,64 @@ def read_response_head(section: bytes, method: bytes) -> ResponseHead:
     Raises:
         BadResponse: it is not a valid HTTP/1.x response head.
     """
-    line_end = section.index(b"\r\n")
-    match = _STATUS_LINE.fullmatch(section, 0, line_end)
-    if match is None or not has_valid_bytes(section):
-        raise BadResponse("invalid response head")
-    lines = _FieldLines()
+    lines = section.split(b"\r\n")
+    match = _STATUS_LINE.fullmatch(lines[0])
+    if match is None:
+        raise BadResponse("invalid status line")
     try:
-        httptools.HttpResponseParser(lines).feed_data(_LINE_FOR_PARSER + section[line_end:])
-    except httptools.HttpParserError:
-        raise BadResponse("invalid header field in the response") from None
-    except httptools.HttpParserUpgrade:
-        pass
-    if b" \r\n" in section or b"\t\r\n" in section:
-        lines.fields = [(name, value.rstrip(b" \t")) for name, value in lines.fields]
+        fields = _lines.read(lines[1:-2])
+    except ValueError as error:
+        raise BadResponse(f"{error} in the response") from None
+    minor, status, reason = match.groups(b"")
     head = ResponseHead()
-    head.status = int(match[2])
-    head.reason = match[3] or b""
-    head.fields = lines.fields
-    _settle(head, lines.special, minor=int(match[1]), method=method)
+    head.status = int(status)
+    head.reason = reason
+    head.fields = [field for kind, field in fields if not kind or kind == DATE]
+    _settle(head, fields, http_1_0=minor == b"0", method=method)
     return head
 
 
-def _settle(
-    head: ResponseHead,
-    special: list[SpecialField],
-    *,
-    minor: int,
-    method: bytes,
-) -> None:
+def _settle(head: ResponseHead, fields: list[FieldLine], *, http_1_0: bool, method: bytes) -> None:
+    """Persistence and framing, from the fields that are not passed on."""
     lengths: list[bytes] = []
     codings: list[bytes] = []
     connection: list[bytes] = []
     head.has_date = False
-    for kind, name, value in special:
+    for kind, (_, value) in fields:
+        if not kind or kind == DROPPED:
+            continue
         if kind == CONTENT_LENGTH:
-            lengths.append(value.rstrip(b" \t"))
+            lengths.append(value)
         elif kind == DATE:
-            head.fields.append((name, value.rstrip(b" \t")))
             head.has_date = True
         elif kind == TRANSFER_ENCODING:
-            codings.append(value.strip(b" \t"))
+            codings.append(value)
         elif kind == CONNECTION:
             connection.append(value)
-    head.keep_alive = minor == 1
+    head.keep_alive = not http_1_0
     if connection:
-        options = tokens(connection)
-        head.keep_alive = b"close" not in options and (minor == 1 or b"keep-alive" in options)
-        if options - {b"close", b"keep-alive"}:
-            head.fields = [field for field in head.fields if field[0].lower() not in options]
-            head.has_date = any(name.lower() == b"date" for name, _ in head.fields)
-    _settle_body(head, lengths, codings, minor, method)
+        _settle_connection(head, connection, http_1_0=http_1_0)
+    _settle_body(head, lengths, codings, method, http_1_0=http_1_0)
+
+
+def _settle_connection(head: ResponseHead, values: list[bytes], *, http_1_0: bool) -> None:
+    if len(values) == 1 and values[0].lower() == b"keep-alive":
+        head.keep_alive = True
+        return
+    options = tokens(values)
+    head.keep_alive = b"close" not in options and (not http_1_0 or b"keep-alive" in options)
+    if options - _LASTING_OPTIONS:
+        head.fields = [field for field in head.fields if field[0].lower() not in options]
+        head.has_date = head.has_date and b"date" not in options
 
 
 def _settle_body(
-    head: ResponseHead, lengths: list[bytes], codings: list[bytes], minor: int, method: bytes
+    head: ResponseHead,
+    lengths: list[bytes],
+    codings: list[bytes],
+    method: bytes,
+    *,
+    http_1_0: bool,
 ) -> None:
     """The body's length by the rules of RFC 9112 6.3, in their order."""
     head.content_length = -1
@@ -124,7 +105,7 @@ def _settle_body(
         if len(lengths) != 1 or not digits.isdigit() or len(digits) > _CONTENT_LENGTH_DIGITS:
             raise BadResponse("invalid content-length in the response")
         head.content_length = int(digits)
-    if codings and (len(codings) != 1 or codings[0].lower() != b"chunked" or minor == 0):
+    if codings and (len(codings) != 1 or codings[0].lower() != b"chunked" or http_1_0):
         raise BadResponse("invalid transfer-encoding in the response")
     if method == b"HEAD" or head.status < 200 or head.status in (204, 304):
         head.body_length = 0

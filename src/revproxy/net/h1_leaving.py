@@ -1,0 +1,81 @@
+"""The end of a downstream connection of HTTP/1.x: close, linger, or cut.
+
+Owns what happens between the decision to close and the loss of the connection, and its time
+limits. Refuses to know why it closes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from revproxy.net.deadlines import Deadlines
+
+LINGER_SECS = 2.0
+"""How long the rest of a request is read and thrown away after an answer that closes."""
+
+LINGER_BYTES = 1024 * 1024
+"""How much of it at the most."""
+
+
+class Leaving:
+    """A connection that is being closed. It is made when everything has been written.
+
+    Args:
+        transport: of the connection, without a producer.
+        deadlines: for its time limits.
+        write_secs: how long the downstream may take nothing of what is still queued.
+
+    Attributes:
+        deadline: see ``Deadlines``.
+    """
+
+    __slots__ = ("_deadlines", "_lingered", "_lingering", "_taken", "_transport", "_write_secs",
+                 "deadline")  # fmt: skip
+
+    def __init__(self, transport: Any, deadlines: Deadlines, write_secs: float) -> None:
+        self._transport = transport
+        self._deadlines = deadlines
+        self._write_secs = write_secs
+        self._taken: int = transport.taken
+        self._lingering = False
+        self._lingered = 0
+        self.deadline = deadlines.after(write_secs)
+        deadlines.watch(self)
+
+    def close(self) -> None:
+        """Close after the last byte; a downstream that does not take it is cut in the end."""
+        self._lingering = False
+        self._transport.loseConnection()
+
+    def linger(self) -> None:
+        """Close our side only, and read on for a while.
+
+        To close both at once with unread bytes in the kernel makes it send a reset, which can
+        overtake the answer.
+        """
+        self._lingering = True
+        self.deadline = self._deadlines.after(LINGER_SECS)
+        self._transport.loseWriteConnection()
+        self._transport.resumeProducing()
+
+    def abort(self) -> None:
+        """Cut."""
+        self._transport.abortConnection()
+
+    def received(self, count: int) -> None:
+        """Bytes have come and been thrown away."""
+        self._lingered += count
+        if self._lingering and self._lingered > LINGER_BYTES:
+            self.close()
+
+    def gone(self) -> None:
+        """The connection is lost."""
+        self._deadlines.forget(self)
+
+    def expired(self, now: float) -> None:
+        """Enough waited, unless what is queued is still being taken."""
+        if not self._lingering and self._transport.taken != self._taken:
+            self._taken = self._transport.taken
+            self.deadline = now + self._write_secs
+        else:
+            self._transport.abortConnection()

@@ -1,0 +1,138 @@
+"""TLS towards the downstream: the ClientHello decides before there is a handshake.
+
+Owns the first flight: it is parsed before OpenSSL sees a byte, so that the certificate, or the
+refusal, is chosen first (a context swapped in OpenSSL's own SNI callback would resume one site's
+tickets on another). Refuses to know certificates: ``choose`` decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.python.failure import Failure
+
+from revproxy.model.configuration import Timeouts
+from revproxy.model.seams import ChooseIdentity
+from revproxy.model.tls import Alert, ClientHello, Identity
+from revproxy.net.deadlines import NEVER, Deadlines
+from revproxy.net.tls_layer import TlsLayer, Upper, tls_reason
+from revproxy.wire.client_hello import BadClientHello, NotTls, parse_client_hello
+
+_PLAIN_HTTP_ANSWER = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: 11\r\nConnection: close\r\n\r\nBad Request"
+)
+
+
+class ServerTls(TlsLayer):
+    """The downstream side: reads the ClientHello, asks ``choose``, shakes hands.
+
+    Args:
+        choose: decides which identity is served.
+        accept: makes the upper protocol once the handshake is done.
+        refused: told of refusals, with the log level and the reason.
+        deadlines: of the connection until then.
+        timeouts: of the ClientHello and of the whole handshake, both from accept.
+        hello_bytes: the largest ClientHello.
+    """
+
+    def __init__(
+        self,
+        choose: ChooseIdentity,
+        accept: Callable[[ServerTls], Upper],
+        refused: Callable[[ServerTls, str, str], None],
+        deadlines: Deadlines,
+        timeouts: Timeouts,
+        hello_bytes: int,
+    ) -> None:
+        super().__init__()
+        self._choose = choose
+        self._accept = accept
+        self._refused = refused
+        self._deadlines = deadlines
+        self._timeouts = timeouts
+        self._hello_bytes = hello_bytes
+        self._flight = b""
+        self.deadline = NEVER
+        self.identity: Identity | None = None
+        self.hello = ClientHello()
+
+    def makeConnection(self, transport: Any) -> None:
+        """Wait for the ClientHello."""
+        super().makeConnection(transport)
+        self.deadline = self._deadlines.after(self._timeouts.client_hello_secs)
+        self._deadlines.watch(self)
+
+    def expired(self, now: float) -> None:
+        """No ClientHello, or no end of the handshake, in time."""
+        self._refuse("debug", "handshake timeout")
+        self.transport.abortConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Collect the first flight; everything later goes straight through."""
+        if self._tls is not None:
+            super().dataReceived(data)
+            return
+        if self._read_closed:
+            return
+        self._flight += data
+        try:
+            hello = parse_client_hello(self._flight, self._hello_bytes)
+        except NotTls:
+            self._not_tls()
+            return
+        except BadClientHello as error:
+            self._alert(Alert(error.alert, str(error)), "info")
+            return
+        if hello is not None:
+            self._choose_identity(hello)
+
+    def _choose_identity(self, hello: ClientHello) -> None:
+        self.hello = hello
+        chosen = self._choose(hello)
+        if isinstance(chosen, Alert):
+            self._alert(chosen, "warn")
+            return
+        self.identity = chosen
+        timeouts = self._timeouts
+        self.deadline += timeouts.tls_handshake_secs - timeouts.client_hello_secs
+        self._begin(chosen.context, server=True)
+        flight, self._flight = self._flight, b""
+        super().dataReceived(flight)
+
+    def _alert(self, alert: Alert, level: str) -> None:
+        """Refuse by a fatal alert, in a record written by hand (RFC 8446 5.1, 6)."""
+        self.transport.write(b"\x15\x03\x03\x00\x02\x02%c" % alert.description)
+        self._refuse(level, alert.reason)
+        self.transport.loseConnection()
+
+    def _not_tls(self) -> None:
+        """Answer plain HTTP in plain text; anything else is not worth an answer."""
+        if self._flight[:1].isalpha():
+            self.transport.write(_PLAIN_HTTP_ANSWER)
+        self._refuse("info", "no tls on the tls port")
+        self.transport.loseConnection()
+
+    def _handshake_done(self) -> None:
+        self._deadlines.forget(self)
+        self.upper = self._accept(self)
+        self.upper.makeConnection(self)
+
+    def _failed(self, error: Exception | None) -> None:
+        if self._established:
+            self.transport.abortConnection()
+            return
+        if not self._read_closed:
+            self._refuse("info" if error else "debug", tls_reason(error))
+        self.transport.loseConnection()
+
+    def _refuse(self, level: str, reason: str) -> None:
+        self._deadlines.forget(self)
+        self._read_closed = True
+        self._refused(self, level, reason)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The TCP connection is gone."""
+        self._deadlines.forget(self)
+        super().connectionLost(reason)
