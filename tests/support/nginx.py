@@ -1,0 +1,146 @@
+"""Debian's nginx as an upstream: real files, optionally TLS, optionally git's smart HTTP.
+
+Owns a temporary prefix and the processes. Refuses to know the proxy.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from tests.support.certificates import Pair
+from tests.support.peers import require
+from tests.support.proxy import free_port
+
+CONFIGURATION = """
+daemon off;
+master_process off;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    default_type application/octet-stream;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    client_max_body_size 0;
+    keepalive_requests 100000;
+    server {{
+        listen {listen};
+        {tls}
+        root {folder}/files;
+        location /upload/ {{ dav_methods PUT; create_full_put_path on; root {folder}; }}
+        {git}
+    }}
+}}
+"""
+GIT = """
+        location ~ ^/git(/.*) {{
+            fastcgi_pass unix:{folder}/fcgi.sock;
+            fastcgi_request_buffering off;
+            include /etc/nginx/fastcgi_params;
+            fastcgi_param SCRIPT_FILENAME {backend};
+            fastcgi_param GIT_PROJECT_ROOT {folder}/repositories;
+            fastcgi_param GIT_HTTP_EXPORT_ALL "";
+            fastcgi_param REMOTE_USER tester;
+            fastcgi_param PATH_INFO $1;
+        }}
+"""
+
+
+class Nginx:
+    """An nginx that serves ``files`` and stores what is PUT to ``/upload/NAME``.
+
+    Attributes:
+        address: what to write as a site's ``upstream``.
+        folder: the prefix; ``upload/`` in it holds the uploads.
+        files: the document root.
+        repositories: bare repositories served below ``/git/`` (with ``git=True``).
+    """
+
+    def __init__(self, *, pair: Pair | None = None, unix: bool = False, git: bool = False) -> None:
+        program = require("nginx")
+        self.folder = Path(tempfile.mkdtemp(prefix="revproxy-nginx-"))
+        self.folder.chmod(0o755)
+        self.files = self.folder / "files"
+        self.repositories = self.folder / "repositories"
+        for name in ("files", "repositories", "upload"):
+            (self.folder / name).mkdir()
+        if unix:
+            self._target: str | tuple[str, int] = str(self.folder / "http.sock")
+            self.address = f"unix:{self._target}"
+            listen = self.address
+        else:
+            self._target = ("127.0.0.1", free_port())
+            self.address = listen = f"127.0.0.1:{self._target[1]}"
+        self._children: list[subprocess.Popen[bytes]] = []
+        if git:
+            self._start_git()
+        text = CONFIGURATION.format(
+            folder=self.folder,
+            listen=listen + (" ssl" if pair else ""),
+            tls=f"ssl_certificate {pair.cert_path}; ssl_certificate_key {pair.key_path};"
+            if pair
+            else "",
+            git=GIT.format(folder=self.folder, backend=require("git-http-backend")) if git else "",
+        )
+        path = self.folder / "nginx.conf"
+        path.write_text(text, encoding="utf-8")
+        self._start([program, "-p", str(self.folder), "-c", str(path)])
+        self._wait(self._target)
+
+    def _start(self, command: list[str]) -> None:
+        with open(self.folder / "output", "ab") as output:
+            self._children.append(
+                subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+                )
+            )
+
+    def _start_git(self) -> None:
+        require("git")
+        path = str(self.folder / "fcgi.sock")
+        self._start([require("fcgiwrap"), "-c", "2", "-s", f"unix:{path}"])
+        self._wait(path)
+
+    def _wait(self, target: str | tuple[str, int]) -> None:
+        deadline = time.monotonic() + 10
+        while True:
+            family = socket.AF_UNIX if isinstance(target, str) else socket.AF_INET
+            with socket.socket(family) as sock:
+                if sock.connect_ex(target) == 0:
+                    return
+            if self._children[-1].poll() is not None or time.monotonic() > deadline:
+                output = (self.folder / "output").read_text(encoding="utf-8", errors="replace")
+                self.stop()
+                raise AssertionError(f"{self._children[-1].args!r} did not start:\n{output}")
+            time.sleep(0.02)
+
+    def new_repository(self, name: str) -> Path:
+        """A bare repository that takes pushes, at ``/git/NAME``."""
+        path = self.repositories / name
+        for command in (
+            ["init", "-q", "--bare", "-b", "main", str(path)],
+            ["-C", str(path), "config", "http.receivepack", "true"],
+        ):
+            subprocess.run([require("git"), *command], check=True, timeout=30)
+        return path
+
+    def stop(self) -> None:
+        """End the processes and remove the prefix."""
+        for child in self._children:
+            child.terminate()
+        for child in self._children:
+            try:
+                child.wait(5)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
