@@ -16,6 +16,7 @@ from twisted.application.service import MultiService, Service
 from twisted.internet.defer import DeferredList
 from twisted.internet.error import CannotListenError
 
+from revproxy.control.descriptors import most_connections, raise_descriptor_limit
 from revproxy.control.generation import Certificates, Workshop, load_certificates
 from revproxy.control.log_writer import LogWriter
 from revproxy.control.record_log import JsonRecords, RecordLog, Records, TextRecords
@@ -25,6 +26,7 @@ from revproxy.net.deadlines import Deadlines
 from revproxy.net.plan import ListenerPort, ResourceRouter
 from revproxy.net.ports import PlainPort, TlsPort
 from revproxy.net.transport import listen
+from revproxy.policy.connection_limit import ConnectionCounts
 from revproxy.tls.certificates import Identities
 
 
@@ -90,6 +92,11 @@ class Proxy(MultiService):
         self.certificates: Certificates = load_certificates(configuration, Identities(), wall())
         self.writer, self.log = _open_log(configuration, wall)
         self.deadlines = Deadlines(reactor)
+        self.counts = ConnectionCounts()
+        self.max_connections = configuration.limits.max_connections or most_connections(
+            raise_descriptor_limit()
+        )
+        self.counts.configure(self.max_connections, configuration.limits.max_connections_per_ip)
         self.workshop = Workshop(reactor, self.deadlines, self.log, wall)
         self.router = ResourceRouter(self.workshop.plan(configuration))
         for service in self._ports():
@@ -99,11 +106,12 @@ class Proxy(MultiService):
         services = []
         for listener in self.configuration.listeners:
             address, https = listener.bind_addr, listener.https_port
-            secure = ListenerPort(self.router, self.deadlines, True, address, https)
+            shared = self.router, self.deadlines, self.counts
+            secure = ListenerPort(*shared, True, address, https)
             choose = self.certificates.selections[address, https]
             services.append(PortService(self.reactor, address, https, TlsPort(secure, choose)))
             if listener.http_port:
-                plain = ListenerPort(self.router, self.deadlines, False, address, https)
+                plain = ListenerPort(*shared, False, address, https)
                 services.append(
                     PortService(self.reactor, address, listener.http_port, PlainPort(plain))
                 )
@@ -116,9 +124,12 @@ class Proxy(MultiService):
         for warning in self.certificates.warnings:
             self.log.record("warn", "TLS_CERTIFICATE", (("error", warning),))
         super().startService()
-        sites = len(self.configuration.all_sites())
-        self.log.record("info", "START", (("listeners", len(self.configuration.listeners)),
-                                          ("sites", sites)))  # fmt: skip
+        started = (
+            ("listeners", len(self.configuration.listeners)),
+            ("sites", len(self.configuration.all_sites())),
+            ("max_connections", self.max_connections),
+        )
+        self.log.record("info", "START", started)
         gc.collect()
         gc.freeze()
 

@@ -24,6 +24,7 @@ from revproxy.net.h1_request_body import RequestBody
 from revproxy.net.h1_response import ResponseWriter
 from revproxy.net.intake import Intake
 from revproxy.net.plan import ListenerPort, Plan
+from revproxy.net.stall import Stall
 from revproxy.policy.forwarded import Client, settle_peer
 from revproxy.policy.outcome import can_discard
 from revproxy.wire.request_heads import RequestHeads
@@ -48,7 +49,7 @@ class H1Front:
 
     __slots__ = ("_advancing", "_body", "_buffer", "_deadlines", "_exchange", "_head_begun",
                  "_heads", "_identity", "_intake", "_leaving", "_peer_address", "_plan",
-                 "_stalled", "_state", "_taken", "_writer", "deadline", "paused", "peer", "port",
+                 "_stall", "_state", "_writer", "deadline", "paused", "peer", "port",
                  "transport")  # fmt: skip
 
     def __init__(self, port: ListenerPort, peer: str, identity: Identity | None) -> None:
@@ -64,8 +65,7 @@ class H1Front:
         self._writer = ResponseWriter()
         self._leaving: Leaving | None = None
         self._intake = Intake(None)
-        self._stalled = NEVER
-        self._taken = 0
+        self._stall = Stall()
         self.paused = False
         self.deadline = NEVER
         self._peer_address = peer
@@ -125,10 +125,10 @@ class H1Front:
         """The downstream takes nothing: the upstream has to wait."""
         if not self.paused:
             self.paused = True
-            self._taken = self.transport.taken
-            self._stalled = self._deadlines.after(self._plan.timeouts.response_write_secs)
+            until = self._deadlines.after(self._plan.timeouts.response_write_secs)
+            self._stall.begin(self.transport.taken, until)
             if self._state is _State.RESPONDING:
-                self.deadline = self._stalled
+                self.deadline = until
             if self._exchange is not None:
                 self._exchange.pause()
 
@@ -136,7 +136,7 @@ class H1Front:
         """The downstream has taken everything."""
         if self.paused:
             self.paused = False
-            self._stalled = NEVER
+            self._stall.end()
             if self._state is _State.RESPONDING:
                 self.deadline = NEVER
             if self._exchange is not None:
@@ -147,21 +147,18 @@ class H1Front:
 
     def expired(self, now: float) -> None:
         """A time limit has passed; which one depends on the state."""
-        if now >= self._stalled and self._taken != self.transport.taken:
-            self._taken = self.transport.taken
-            self._stalled = now + self._plan.timeouts.response_write_secs
         if self._state is _State.HEAD:
             if self._head_begun:
                 self._bad_head(BadRequest(408, "request head timeout"))
             else:
                 self._leave().close()
-        elif now >= self._stalled:
+        elif self._stall.over(now, self.transport.taken, self._plan.timeouts.response_write_secs):
             self._lose_exchange()
             self._leave().abort()
         elif self._state is _State.BODY:
             self._check_body(now)
         else:
-            self.deadline = self._stalled
+            self.deadline = self._stall.until
 
     # Requests
 
@@ -224,7 +221,7 @@ class H1Front:
             self._body = RequestBody(head.content_length, plan.body_limit, plan.limits, now)
         else:
             self._state = _State.RESPONDING
-            self.deadline = self._stalled
+            self.deadline = self._stall.until
         exchange.begin()
 
     def _read_body(self) -> None:
@@ -244,7 +241,7 @@ class H1Front:
             self._body = None
             if self._exchange is not None:
                 self._state = _State.RESPONDING
-                self.deadline = self._stalled
+                self.deadline = self._stall.until
                 self._exchange.end()
             else:
                 self._next()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from revproxy.net.deadlines import Deadlines
+from revproxy.net.stall import Stall
 
 LINGER_SECS = 2.0
 """How long the rest of a request is read and thrown away after an answer that closes."""
@@ -29,17 +30,18 @@ class Leaving:
         deadline: see ``Deadlines``.
     """
 
-    __slots__ = ("_deadlines", "_lingered", "_lingering", "_taken", "_transport", "_write_secs",
+    __slots__ = ("_deadlines", "_lingered", "_lingering", "_stall", "_transport", "_write_secs",
                  "deadline")  # fmt: skip
 
     def __init__(self, transport: Any, deadlines: Deadlines, write_secs: float) -> None:
         self._transport = transport
         self._deadlines = deadlines
         self._write_secs = write_secs
-        self._taken: int = transport.taken
+        self._stall = Stall()
         self._lingering = False
         self._lingered = 0
         self.deadline = deadlines.after(write_secs)
+        self._stall.begin(transport.taken, self.deadline)
         deadlines.watch(self)
 
     def close(self) -> None:
@@ -74,8 +76,7 @@ class Leaving:
 
     def expired(self, now: float) -> None:
         """Enough waited, unless what is queued is still being taken."""
-        if not self._lingering and self._transport.taken != self._taken:
-            self._taken = self._transport.taken
-            self.deadline = now + self._write_secs
-        else:
+        if self._lingering or self._stall.over(now, self._transport.taken, self._write_secs):
             self._transport.abortConnection()
+        else:
+            self.deadline = self._stall.until

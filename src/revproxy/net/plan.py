@@ -14,6 +14,7 @@ from revproxy.model.configuration import IPNetwork, Limits, Timeouts
 from revproxy.model.seams import AccessLog, Clock, Limiter
 from revproxy.net.deadlines import Deadlines
 from revproxy.net.pool import Pool
+from revproxy.policy.connection_limit import ConnectionCounts
 from revproxy.policy.routing import HostRoutes
 
 
@@ -79,6 +80,7 @@ class ListenerPort:
     Attributes:
         router: has the plan.
         deadlines: of the connections.
+        counts: the open connections of all ports.
         secure: whether TLS is spoken on this port.
         bind_addr: of the listener.
         https_port: where a plain port redirects to.
@@ -86,6 +88,7 @@ class ListenerPort:
 
     router: ResourceRouter
     deadlines: Deadlines
+    counts: ConnectionCounts
     secure: bool
     bind_addr: str
     https_port: int

@@ -14,10 +14,11 @@ from revproxy.model.seams import ChooseIdentity
 from revproxy.net.h1_front import H1Front
 from revproxy.net.plan import ListenerPort
 from revproxy.net.tls_downstream import ServerTls
+from revproxy.policy.forwarded import connection_key
 
 
-class PlainPort(Factory):
-    """Connections to a listener's plain HTTP port."""
+class _Port(Factory):
+    """Admits connections within the limits, and counts them."""
 
     noisy = False
 
@@ -25,25 +26,42 @@ class PlainPort(Factory):
         self._port = port
 
     def buildProtocol(self, addr: Any) -> Any:
-        """A front that speaks without TLS."""
-        return H1Front(self._port, addr.host, None)
+        """The protocol of an accepted connection; None closes it at once."""
+        port = self._port
+        if port.counts.enter(connection_key(addr.host)):
+            return self._protocol(addr.host)
+        port.router.plan.log.record(
+            "debug", "CONNECTION_LIMIT", (("client_ip", addr.host), ("open", port.counts.total))
+        )
+        return None
+
+    def disconnected(self, address: str) -> None:
+        """A connection from ``address`` is gone."""
+        self._port.counts.leave(connection_key(address))
+
+    def _protocol(self, peer: str) -> Any:
+        raise NotImplementedError
 
 
-class TlsPort(Factory):
+class PlainPort(_Port):
+    """Connections to a listener's plain HTTP port."""
+
+    def _protocol(self, peer: str) -> H1Front:
+        return H1Front(self._port, peer, None)
+
+
+class TlsPort(_Port):
     """Connections to a listener's TLS port.
 
     Attributes:
         choose: decides which certificate is served; assigned anew by a reload.
     """
 
-    noisy = False
-
     def __init__(self, port: ListenerPort, choose: ChooseIdentity) -> None:
-        self._port = port
+        super().__init__(port)
         self.choose = choose
 
-    def buildProtocol(self, addr: Any) -> Any:
-        """A TLS layer that makes a front when its handshake is done."""
+    def _protocol(self, peer: str) -> ServerTls:
         plan = self._port.router.plan
         return ServerTls(
             self.choose,

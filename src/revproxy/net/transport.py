@@ -15,6 +15,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import main, tcp, unix
+from twisted.python.failure import Failure
 
 READ_BYTES = 65536
 """The most that one read takes from a socket."""
@@ -89,7 +90,18 @@ class EagerMixin(_Connection):  # type: ignore[misc]
 
 
 class EagerServer(EagerMixin, tcp.Server):  # type: ignore[misc]
-    """An accepted TCP connection; a listening port's ``transport``."""
+    """An accepted TCP connection; a listening port's ``transport``.
+
+    The port's factory is told when it is lost: ``disconnected(address)``.
+    """
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The connection is gone; told once."""
+        open_until_now = hasattr(self, "socket")
+        super().connectionLost(reason)
+        if open_until_now:
+            factory: Any = self.server.factory
+            factory.disconnected(self.client[0])
 
 
 class _EagerClient(EagerMixin, tcp.Client):  # type: ignore[misc]

@@ -164,13 +164,14 @@ class UpstreamH1:
 
     def readConnectionLost(self) -> None:
         """The upstream's FIN."""
-        if self.exchange is not None and self._left == UNTIL_CLOSE:
-            if getattr(self.transport, "read_cut", False):
-                self._fail(ProxyError(Side.UPSTREAM, 502, "response cut: no close_notify"))
-                return
-            self._complete()
-        else:
+        exchange = self.exchange
+        if exchange is None or self._left != UNTIL_CLOSE:
             self._fail(self._lost_error())
+        elif getattr(self.transport, "read_cut", False):
+            self._fail(ProxyError(Side.UPSTREAM, 502, "response cut: no close_notify"))
+        else:
+            self._complete()
+            exchange.front.flush()
 
     def writeConnectionLost(self) -> None:
         """Never half-closed by us."""

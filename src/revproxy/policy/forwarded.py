@@ -50,6 +50,18 @@ def normal_address(text: str) -> IPAddress:
     return address
 
 
+def connection_key(peer: str) -> int:
+    """The key under which connections of a socket's peer are counted."""
+    return address_key(_peer_address(peer).packed)
+
+
+def _peer_address(peer: str) -> IPAddress:
+    try:
+        return normal_address(peer)
+    except ValueError:
+        return IPv4Address(0)
+
+
 def is_trusted(address: IPAddress, networks: tuple[IPNetwork, ...]) -> bool:
     """Whether ``address`` lies in one of ``networks``."""
     return any(address in network for network in networks)
@@ -63,10 +75,7 @@ def settle_peer(peer: str, scheme: bytes, networks: tuple[IPNetwork, ...]) -> Cl
         scheme: ``b"https"`` or ``b"http"``.
         networks: the trusted proxies.
     """
-    try:
-        address = normal_address(peer)
-    except ValueError:
-        address = IPv4Address(0)
+    address = _peer_address(peer)
     trusted = bool(networks) and is_trusted(address, networks)
     return Client(address, str(address).encode(), scheme, trusted=trusted)
 
