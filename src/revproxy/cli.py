@@ -14,6 +14,7 @@ from typing import Any
 from attrs import frozen
 
 import revproxy
+from revproxy.net.reactor import install
 from revproxy.tap import DEFAULT_CONFIG, read_configuration
 
 
@@ -63,6 +64,7 @@ class _Choices:
 
 def _run(options: argparse.Namespace) -> None:
     configuration = read_configuration(_Choices(options, options.validate))
+    install()
     from twisted.internet import reactor  # noqa: PLC0415
 
     from revproxy.control.process import or_exit, run  # noqa: PLC0415
@@ -76,6 +78,7 @@ def _validate(options: argparse.Namespace) -> None:
 
 
 def _demo(options: argparse.Namespace) -> None:
+    install()
     from twisted.internet import reactor  # noqa: PLC0415
 
     from revproxy.control.demo import demo_setup  # noqa: PLC0415

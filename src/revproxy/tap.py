@@ -19,6 +19,7 @@ from revproxy.control.proxy import Proxy, check
 from revproxy.control.record_log import observe_twisted
 from revproxy.errors import ConfigErrors
 from revproxy.model.configuration import Configuration
+from revproxy.net.reactor import install
 from revproxy.settings import load
 
 DEFAULT_CONFIG = "/etc/reverse-proxy/config.toml"
@@ -34,6 +35,14 @@ class LateObserver:
         """Take one event."""
         if self.observer is not None:
             self.observer(event)
+
+
+_late = LateObserver()
+
+
+def twisted_log() -> LateObserver:
+    """What twistd's ``--logger`` names: Twisted's own log goes into the proxy's."""
+    return _late
 
 
 class Options(usage.Options):
@@ -56,10 +65,9 @@ class Options(usage.Options):
     def postOptions(self) -> None:
         """Read the configuration: a mistake in it ends the process before anything is bound."""
         self.configuration = read_configuration(self)
-        self.twisted_log = LateObserver()
-        if self.parent is not None:
+        if self.parent is not None and not self.parent["logger"]:
             # twistd would write its own format to standard output.
-            self.parent["logger"] = lambda: self.twisted_log
+            self.parent["logger"] = f"{__name__}.twisted_log"
 
 
 def read_configuration(options: Any) -> Configuration:
@@ -95,10 +103,11 @@ class TwistdProxy(Proxy):
 
 def makeService(options: Options) -> TwistdProxy:
     """The proxy as one service, for twistd."""
+    install()
     from twisted.internet import reactor  # noqa: PLC0415
 
     proxy = or_exit(lambda: TwistdProxy(options.configuration, reactor))
     proxy.pid_file = options.parent["pidfile"] if options.parent is not None else None
-    options.twisted_log.observer = observe_twisted(proxy.log)
+    _late.observer = observe_twisted(proxy.log)
     stop_on_signals(reactor)
     return proxy

@@ -138,6 +138,7 @@ class Workshop:
             timeouts=configuration.timeouts,
             limits=configuration.limits,
             log=self._log,
+            records_requests=self._log.enabled("info"),
             clock=self._deadlines.clock,
             date=self._http_date,
         )

@@ -30,7 +30,8 @@ def or_exit(make: Callable[[], T], pid_file: str | None = None) -> T:
     try:
         return make()
     except (ConfigErrors, BindError) as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        # Twisted may have put its log in the place of sys.stderr by now.
+        print(error, file=sys.__stderr__)
         _exit(pid_file)
 
 

@@ -76,4 +76,6 @@ class Deadlines:
         self.now = now = self.clock()
         self._call = self._reactor.callLater(SWEEP_SECS, self._sweep)
         for watched in [one for one in self._watched if one.deadline <= now]:
-            watched.expired(now)
+            # What one does about its deadline may end or move that of another.
+            if watched in self._watched and watched.deadline <= now:
+                watched.expired(now)

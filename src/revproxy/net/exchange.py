@@ -323,6 +323,8 @@ class Exchange:
 
     def _record(self, more: Sequence[tuple[str, object]] = ()) -> None:
         plan = self._plan
+        if not plan.records_requests:
+            return
         head = self.head
         route = self._route
         plan.log.request(

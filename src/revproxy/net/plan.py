@@ -47,6 +47,7 @@ class Plan:
         body_limit: bytes of a request body.
         trusted: networks whose forwarding fields are believed.
         log: where records go.
+        records_requests: whether the log keeps REQUEST records.
         clock: monotonic seconds.
         date: the current ``Date`` field value.
     """
@@ -59,6 +60,7 @@ class Plan:
     timeouts: Timeouts
     limits: Limits
     log: AccessLog = field(repr=False)
+    records_requests: bool
     clock: Clock = field(repr=False)
     date: Callable[[], bytes] = field(repr=False)
 

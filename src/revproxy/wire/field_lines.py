@@ -26,8 +26,11 @@ REMEMBERED_LINE_BYTES = 256
 FieldLine = tuple[int, Field]
 """A field with its kind (``wire/fields.py``), white space around the value taken off."""
 
-_SECRET_FIELDS = frozenset((b"authorization", b"cookie", b"set-cookie", b"proxy-authorization"))
-_REQUEST_LINE = b"GET / HTTP/1.1\r\n"
+_REQUEST_LINE = b"GET / HTTP/1.1"
+_UNFRAMED = b"x"
+"""Put before every name that llhttp sees, so that it frames nothing by a Content-Length or
+Transfer-Encoding and no line can be its continuation: each is judged alone, whatever company it
+comes in and whatever is remembered. What the fields mean together, ``validated_head`` judges."""
 
 
 class FieldLineReader:
@@ -50,7 +53,7 @@ class FieldLineReader:
             ValueError: one of them is no valid field line.
         """
         read: list[FieldLine | None] = list(map(self._known.get, lines))
-        if None in read:
+        if not all(read):
             unknown = [at for at, line in enumerate(read) if line is None]
             fields = _split([lines[at] for at in unknown])
             for at, (name, value) in zip(unknown, fields, strict=True):
@@ -58,9 +61,9 @@ class FieldLineReader:
         return read  # type: ignore[return-value]
 
     def _learn(self, line: bytes, name: bytes, value: bytes) -> FieldLine:
-        lower = name.lower()
-        learned = self._kinds.kind_of(lower), (name, value)
-        if len(line) <= REMEMBERED_LINE_BYTES and lower not in _SECRET_FIELDS:
+        kind, secret = self._kinds.of(name)
+        learned = kind, (name, value)
+        if not secret and len(line) <= REMEMBERED_LINE_BYTES:
             if len(self._known) >= REMEMBERED_LINES:
                 self._known.clear()
             self._known[line] = learned
@@ -76,21 +79,20 @@ class _Fields:
         self.found: list[Field] = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take one field."""
-        self.found.append((name, value))
+        """Take one field, less what was put before its name."""
+        self.found.append((name[1:], value))
 
 
 def _split(lines: list[bytes]) -> list[Field]:
     if not has_valid_bytes(b"".join(lines)):
         raise ValueError("invalid byte in a header field")
+    section = b"".join([b"\r\n%b%b" % (_UNFRAMED, line) for line in lines])
+    if b"\r\n%b:" % _UNFRAMED in section:
+        raise ValueError("header field without a name")
     fields = _Fields()
     parser = httptools.HttpRequestParser(fields)
     try:
-        parser.feed_data(_REQUEST_LINE + b"\r\n".join(lines) + b"\r\n\r\n")
-    except httptools.HttpParserUpgrade:
-        pass
+        parser.feed_data(b"%b%b\r\n\r\n" % (_REQUEST_LINE, section))
     except httptools.HttpParserError:
         raise ValueError("invalid header field") from None
-    if len(fields.found) != len(lines):
-        raise ValueError("folded header field")
     return fields.found

@@ -18,6 +18,14 @@ _VALID_BYTES = bytes(byte for byte in range(256) if byte >= 32 and byte != 127) 
 _PLAIN_NAME = re.compile(rb"[A-Za-z0-9-]+")
 _TOKEN_LIST = re.compile(rb"[ \t]*%b[ \t]*(?:,[ \t]*%b[ \t]*)*" % (TOKEN, TOKEN))
 
+REMEMBERED_NAMES = 1024
+"""How many spellings of field names are remembered with their kind."""
+
+REMEMBERED_NAME_BYTES = 64
+"""Longer names are classified anew each time."""
+
+_SECRET_FIELDS = frozenset((b"authorization", b"cookie", b"set-cookie", b"proxy-authorization"))
+
 # Why a field of a request or response is not simply passed on. Integers and not an Enum: these
 # are compared for every field of every head, and a member of an Enum costs five times a global.
 ORDINARY: Final = 0
@@ -45,7 +53,7 @@ class FieldKinds:
             applications confuse: ``X_Real_IP`` and ``X-Real-IP`` are one variable to them.
     """
 
-    __slots__ = ("_dropped_prefix", "_plain_names", "_special")
+    __slots__ = ("_dropped_prefix", "_plain_names", "_special", "_spellings")
 
     def __init__(
         self, special: dict[bytes, int], dropped_prefix: bytes = b"", *, plain_names: bool = False
@@ -53,9 +61,19 @@ class FieldKinds:
         self._special = special
         self._dropped_prefix = dropped_prefix
         self._plain_names = plain_names
+        self._spellings: dict[bytes, tuple[int, bool]] = {}
 
-    def kind_of(self, lower: bytes) -> int:
-        """The kind of a field by its name, lower-cased."""
+    def of(self, name: bytes) -> tuple[int, bool]:
+        """The kind of a field by its name, and whether its value is a credential."""
+        known = self._spellings.get(name)
+        if known is None:
+            lower = name.lower()
+            known = self._kind(lower), lower in _SECRET_FIELDS
+            if len(self._spellings) < REMEMBERED_NAMES and len(name) <= REMEMBERED_NAME_BYTES:
+                self._spellings[name] = known
+        return known
+
+    def _kind(self, lower: bytes) -> int:
         kind = self._special.get(lower)
         if kind is not None:
             return kind
@@ -136,7 +154,7 @@ _NEVER_IN_TRAILERS = frozenset(_SHARED) | {
 }
 """Framing, routing, control: never merged from a trailer (RFC 9110 6.5.1)."""
 
-_TRAILER_LINE = re.compile(rb"(%b):[ \t]*(.*?)[ \t]*" % TOKEN)
+_TRAILER_LINE = re.compile(rb"(%b):(.*)" % TOKEN)
 
 
 def has_valid_bytes(lines: bytes) -> bool:
@@ -178,5 +196,5 @@ def trailer_fields(section: bytes) -> list[Field]:
         if match is None:
             raise ValueError("invalid trailer line")
         if match[1].lower() not in _NEVER_IN_TRAILERS:
-            fields.append((match[1], match[2]))
+            fields.append((match[1], match[2].strip(b" \t")))
     return fields

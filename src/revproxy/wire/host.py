@@ -35,7 +35,6 @@ def normal_host(authority: bytes) -> str:
             return f"[{IPv6Address(host[1:-1])}]"
         except AddressValueError:
             raise ValueError("invalid host") from None
-    host = host.removesuffix(".")
-    if not host or host.startswith(".") or ".." in host:
+    if host.startswith(".") or ".." in host:
         raise ValueError("invalid host")
-    return host
+    return host.removesuffix(".")

@@ -52,7 +52,6 @@ def read_request_head(section: bytes, max_target: int, max_fields: int) -> Reque
     try:
         fields = _lines.read(lines[1:-2])
     except ValueError as error:
-        _refuse_coding(lines)
         raise BadRequest(400, str(error)) from None
     return validated_head(*request_line, fields)
 
@@ -81,7 +80,7 @@ def validated_head(
     head.target = target
     head.path = target.partition(b"?")[0] if b"?" in target else target
     head.minor = minor
-    head.fields = [field for kind, field in fields if not kind]
+    head.fields = [line[1] for line in fields if not line[0]]
     head.content_length = 0
     head.keep_alive = minor == 1
     head.expect_continue = False
@@ -94,9 +93,7 @@ def validated_head(
     lengths: list[bytes] = []
     codings: list[bytes] = []
     connection: list[bytes] = []
-    for kind, (name, value) in fields:
-        if not kind:
-            continue
+    for kind, (name, value) in [line for line in fields if line[0]]:
         if kind == HOST:
             hosts.append(value)
         elif kind == CONNECTION:
@@ -137,14 +134,6 @@ def _take_special(head: RequestHead, kind: int, name: bytes, value: bytes) -> No
     elif kind == MAX_FORWARDS:
         head.fields.append((name, value))
         head.max_forwards = int(value) if value.isdigit() and len(value) < 10 else -1
-
-
-def _refuse_coding(lines: list[bytes]) -> None:
-    """Raise the 501 that codings deserve which llhttp has refused with everything else."""
-    fields = [line.partition(b":") for line in lines[1:]]
-    codings = [value for name, _, value in fields if name.lower() == b"transfer-encoding"]
-    if codings and not any(name.lower() == b"content-length" for name, _, _ in fields):
-        _chunked(codings, 1)
 
 
 def _settle_host(head: RequestHead, hosts: list[bytes], authority: bytes) -> None:

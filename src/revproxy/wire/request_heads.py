@@ -65,7 +65,9 @@ class RequestHeads:
         limits = self._limits
         self.begun = bool(part) or self.begun
         if len(part) > limits.request_target_bytes and b"\r\n" not in part:
-            raise BadRequest(414, "target too long")
+            target = part.partition(b" ")[2].partition(b" ")[0]
+            if len(target) > limits.request_target_bytes:
+                raise BadRequest(414, "target too long")
         if len(part) >= limits.request_head_bytes:
             raise BadRequest(431, "request head too large")
         if has_bare_line_feed(part) or not may_begin_request(part):

@@ -7,6 +7,7 @@ request's method. Refuses to know what becomes of the response.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from revproxy.errors import BadResponse
 from revproxy.model.http import CHUNKED, UNTIL_CLOSE, ResponseHead
@@ -15,11 +16,13 @@ from revproxy.wire.fields import (
     CONNECTION,
     CONTENT_LENGTH,
     DATE,
-    DROPPED,
     RESPONSE_FIELDS,
     TRANSFER_ENCODING,
     tokens,
 )
+
+REMEMBERED_STATUS_LINES = 256
+"""How many status lines are remembered with what they say."""
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t -~\x80-\xff]*))?")
 _CONTENT_LENGTH_DIGITS = 18
@@ -38,20 +41,26 @@ def read_response_head(section: bytes, method: bytes) -> ResponseHead:
         BadResponse: it is not a valid HTTP/1.x response head.
     """
     lines = section.split(b"\r\n")
-    match = _STATUS_LINE.fullmatch(lines[0])
-    if match is None:
-        raise BadResponse("invalid status line")
+    minor, status, reason = _status_line(lines[0])
     try:
         fields = _lines.read(lines[1:-2])
     except ValueError as error:
         raise BadResponse(f"{error} in the response") from None
-    minor, status, reason = match.groups(b"")
     head = ResponseHead()
-    head.status = int(status)
+    head.status = status
     head.reason = reason
-    head.fields = [field for kind, field in fields if not kind or kind == DATE]
-    _settle(head, fields, http_1_0=minor == b"0", method=method)
+    head.fields = [line[1] for line in fields if not line[0] or line[0] == DATE]
+    _settle(head, fields, http_1_0=minor == 0, method=method)
     return head
+
+
+@lru_cache(REMEMBERED_STATUS_LINES)
+def _status_line(line: bytes) -> tuple[int, int, bytes]:
+    """The minor version, the status and the reason phrase of a status line."""
+    match = _STATUS_LINE.fullmatch(line)
+    if match is None:
+        raise BadResponse("invalid status line")
+    return int(match[1]), int(match[2]), match[3] or b""
 
 
 def _settle(head: ResponseHead, fields: list[FieldLine], *, http_1_0: bool, method: bytes) -> None:
@@ -60,9 +69,7 @@ def _settle(head: ResponseHead, fields: list[FieldLine], *, http_1_0: bool, meth
     codings: list[bytes] = []
     connection: list[bytes] = []
     head.has_date = False
-    for kind, (_, value) in fields:
-        if not kind or kind == DROPPED:
-            continue
+    for kind, (_, value) in [line for line in fields if line[0]]:
         if kind == CONTENT_LENGTH:
             lengths.append(value)
         elif kind == DATE:
