@@ -6,6 +6,7 @@ Owns a temporary prefix and the processes. Refuses to know the proxy.
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -32,12 +33,26 @@ http {{
     scgi_temp_path {folder}/scgi;
     client_max_body_size 0;
     keepalive_requests 100000;
+    gzip on;
+    gzip_types application/octet-stream;
     server {{
         listen {listen};
         {tls}
         root {folder}/files;
         location /upload/ {{ dav_methods PUT; create_full_put_path on; root {folder}; }}
+        location /slow/ {{ alias {folder}/files/; limit_rate 512k; }}
+        location /store {{
+            client_body_in_file_only on;
+            proxy_pass_request_body off;
+            proxy_set_header Content-Length "";
+            proxy_set_header X-Stored-As $request_body_file;
+            proxy_pass http://unix:{folder}/inner.sock;
+        }}
         {git}
+    }}
+    server {{
+        listen unix:{folder}/inner.sock;
+        return 200 $http_x_stored_as;
     }}
 }}
 """
@@ -57,6 +72,10 @@ GIT = """
 
 class Nginx:
     """An nginx that serves ``files`` and stores what is PUT to ``/upload/NAME``.
+
+    ``/slow/`` serves the files at 512 KiB/s; ``/store`` takes a body by any method and answers
+    with the path of the file that it is in. Responses are compressed, and chunked then, for
+    whoever asks for it.
 
     Attributes:
         address: what to write as a site's ``upstream``.
@@ -93,7 +112,13 @@ class Nginx:
         )
         path = self.folder / "nginx.conf"
         path.write_text(text, encoding="utf-8")
-        self._start([program, "-p", str(self.folder), "-c", str(path)])
+        self._command = [program, "-p", str(self.folder), "-c", str(path)]
+        self._start_nginx()
+
+    def _start_nginx(self) -> None:
+        for left_over in (self.folder / "http.sock", self.folder / "inner.sock"):
+            left_over.unlink(missing_ok=True)
+        self._start(self._command)
         self._wait(self._target)
 
     def _start(self, command: list[str]) -> None:
@@ -132,6 +157,22 @@ class Nginx:
         ):
             subprocess.run([require("git"), *command], check=True, timeout=30)
         return path
+
+    def kill(self) -> None:
+        """SIGKILL for nginx; the rest goes on."""
+        child = self._children.pop()
+        child.send_signal(signal.SIGKILL)
+        child.wait(10)
+
+    def restart(self) -> None:
+        """Start the killed nginx again, on the same address."""
+        self._start_nginx()
+
+    def forget(self) -> None:
+        """Remove what was stored."""
+        for name in ("upload", "body"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+            (self.folder / name).mkdir()
 
     def stop(self) -> None:
         """End the processes and remove the prefix."""
