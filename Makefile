@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types bench bench-quick setup-peers clean
+.PHONY: help demo test soak lint format types bench bench-quick setup-peers clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -25,6 +25,9 @@ demo: $(VENV)/installed  ## serve two sites on unprivileged ports and say what t
 
 test: $(VENV)/installed  ## run the tests; TESTS=tests.unit runs a part of them
 	$(BIN)/python -W error -m twisted.trial $(TESTS)
+
+soak: $(VENV)/installed  ## pass bodies of 1 GiB and watch the memory: about one minute
+	$(BIN)/python -W error -m twisted.trial tests.soak.test_memory
 
 lint: $(VENV)/installed  ## check style
 	$(BIN)/ruff check

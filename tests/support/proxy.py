@@ -25,6 +25,8 @@ from tests.support.certificates import Pair, authority
 
 SOURCES = Path(__file__).resolve().parents[2] / "src"
 TROUBLE = re.compile(r"Traceback|^\S+ ERROR |TWISTED|Unhandled|\"level\": ?\"error\"")
+RUN = (sys.executable, "-m", "revproxy.cli", "run")
+"""The foreground command, to be followed by its options."""
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
 
@@ -96,6 +98,12 @@ def proxy_config(
     return "\n".join(parts)
 
 
+def with_sources() -> dict[str, str]:
+    """The environment in which a child finds these sources before any installed ones."""
+    paths = [str(SOURCES), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
 def free_port() -> int:
     """A free port of 127.0.0.1, below the range that outgoing connections are given."""
     while True:
@@ -119,7 +127,12 @@ class RunningProxy:
     """
 
     def __init__(
-        self, sites: Sites, *, environment: Mapping[str, str] | None = None, **overrides: Any
+        self,
+        sites: Sites,
+        *,
+        command: Sequence[str] = RUN,
+        environment: Mapping[str, str] | None = None,
+        **overrides: Any,
     ) -> None:
         self.http_port, self.https_port = free_port(), free_port()
         self._folder = tempfile.mkdtemp(prefix="revproxy-test-")
@@ -128,18 +141,13 @@ class RunningProxy:
         self.lines: list[str] = []
         self._checked = 0
         self._changed = threading.Condition()
-        paths = [str(SOURCES), os.environ.get("PYTHONPATH", "")]
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "revproxy.cli", "run", "--config", str(self.config_path)],
+            [*command, "--config", str(self.config_path)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=self._folder,
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-                **(environment or {}),
-            },
+            env={**with_sources(), **(environment or {})},
         )
         self._reader = threading.Thread(target=self._collect, daemon=True)
         self._reader.start()
@@ -208,18 +216,18 @@ class RunningProxy:
         if trouble:
             raise AssertionError("the proxy's log has trouble in it:\n" + "\n".join(fresh[-60:]))
 
-    def stop(self, *, allow_errors: bool = False) -> int:
-        """SIGTERM, a bounded wait, SIGKILL if need be; the exit status.
+    def stop(self, *, allow_errors: bool = False, by: int = signal.SIGTERM) -> int:
+        """SIGTERM (or signal ``by``), a bounded wait, SIGKILL if need be; the exit status.
 
         Raises:
             AssertionError: the log has trouble in it (unless allowed), or it had to be killed.
         """
-        self._child.terminate()
+        self._child.send_signal(by)
         status = self._end()
         if not allow_errors:
             self.check_log()
             if status == -signal.SIGKILL:
-                raise AssertionError("the proxy did not end after SIGTERM")
+                raise AssertionError("the proxy did not end by the signal")
         return status
 
     def _end(self) -> int:
