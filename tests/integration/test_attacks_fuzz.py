@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tests.support.byte_stream import StreamEndedError
 from tests.support.cases import ProxyCase
-from tests.support.raw_client import RawClient
-from tests.support.recording_upstream import ReceivedRequest
+from tests.support.conversation import Answer, ReceivedRequest
+from tests.support.raw_client import BadAnswerError, RawClient
 
 HOST = b"Host: site.test\r\n"
 CHUNKS = b"5;a=b\r\nhello\r\n1\r\n!\r\n0\r\nT: u\r\n\r\n"
@@ -29,12 +29,19 @@ SPLICES = [
     b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n", HOST, b"HTTP/1.1", b"#", b"%",
     b"ffffffff", b"-1", b"Expect: 100-continue\r\n", b"Connection: close\r\n", b"x" * 5000,
 ]  # fmt: skip
+RESPONSES = [
+    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX: y\r\n\r\nhello",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nT: u\r\n\r\n",
+    b"HTTP/1.0 404 Not Found\r\nDate: x\r\n\r\nhello",
+    b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
+    b"HTTP/1.1 304 Not Modified\r\nConnection: close, X\r\nX: y\r\nETag: z\r\n\r\n",
+]
 STATUSES = {200, 204, 301, 400, 404, 405, 408, 413, 414, 417, 421, 431, 501, 502, 505}
 
 
-def mutate(choose: random.Random) -> bytes:
-    """One to three valid requests in a row, spoiled in up to three places."""
-    raw = b"".join(choose.choice(REQUESTS) for _ in range(choose.randint(1, 3)))
+def mutate(choose: random.Random, valid: list[bytes], count: int = 3) -> bytes:
+    """Up to ``count`` valid messages in a row, spoiled in up to three places."""
+    raw = b"".join(choose.choice(valid) for _ in range(choose.randint(1, count)))
     for _ in range(choose.randint(0, 3)):
         start = choose.randrange(len(raw) + 1)
         end = min(len(raw), start + choose.choice((0, 0, 1, 2, 20)))
@@ -86,7 +93,7 @@ class FuzzTests(ProxyCase):
     @given(st.randoms(use_true_random=False), st.lists(st.integers(1, 200), max_size=4))
     def test_plain_port(self, choose: random.Random, cuts: list[int]) -> None:
         """Mutated and split requests on the plain port."""
-        raw = mutate(choose)
+        raw = mutate(choose, REQUESTS)
         pieces = []
         for cut in cuts:
             pieces.append(raw[:cut])
@@ -98,7 +105,7 @@ class FuzzTests(ProxyCase):
     def test_tls_port(self) -> None:
         """Mutated requests on the TLS port, and what of them reached the upstream."""
         choose = random.Random(20260728)
-        sent = [mutate(choose) for _ in range(200)]
+        sent = [mutate(choose, REQUESTS) for _ in range(200)]
         clients = [self.client(timeout=5).send(raw) for raw in sent]
         for client, raw in zip(clients, sent, strict=True):
             self.assert_only_valid_answers(client, raw)
@@ -106,3 +113,25 @@ class FuzzTests(ProxyCase):
         for request in self.upstream.requests:
             self.assert_sane(request)
         self.assertEqual(self.get(b"/sentinel").status, 200)
+
+    def test_responses(self) -> None:
+        """Mutated and split responses reach the client as valid ones, or as 502, or cut."""
+        choose = random.Random(20260729)
+        client = self.client()
+        statuses = set()
+        for _ in range(400):
+            raw = mutate(choose, RESPONSES, count=1)
+            at = choose.randint(0, len(raw))
+            then = choose.choice(("close", "reset"))
+            self.upstream.answers[b"/r"] = Answer((raw[:at], raw[at:]), then=then)
+            try:
+                response = client.ask(self.request(b"/r"))
+            except (StreamEndedError, BadAnswerError) as error:
+                self.fail(f"{error!r} for {raw!r}")
+            statuses.add(response.status)
+            if response.framing == "close" or not response.complete:
+                self.assertTrue(client.is_closed_by_proxy(), raw)
+                client.close()
+                client = self.client()
+        self.assertLessEqual({200, 204, 304, 404, 502}, statuses)
+        self.assertEqual(client.ask(self.request(b"/next")).body, b"ok")

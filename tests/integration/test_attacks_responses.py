@@ -45,6 +45,9 @@ INVALID = [
     b"\x15\x03\x03\x00\x02\x02\x46\r\n\r\n",
     START + L5 + b"X : y\r\n\r\nhello",
     START + L5 + b": y\r\n\r\nhello",
+    START + L5 + b"X: y\r\n folded\r\n\r\nhello",
+    START + b" X: y\r\n" + L5 + b"\r\nhello",
+    START + b"Content-Length:\r\n 5\r\n\r\nhello",
     START + L5 + b"X\r\n\r\nhello",
     START + L5 + b"X y: z\r\n\r\nhello",
     START + L5 + b"X: a\x00b\r\n\r\nhello",
@@ -88,10 +91,10 @@ class InvalidResponseTests(ProxyCase):
             self.upstream.forget()
             for then in ("keep", "close"):
                 self.upstream.answers[b"/bad"] = Answer((raw,), then=then)
-                client = self.client()
-                response = client.ask(self.request(b"/bad"))
-                self.assertEqual((response.status, response.body), (502, b"Bad Gateway"))
-                self.assertEqual(client.ask(self.request(b"/next")).status, 200)
+                with self.client() as client:
+                    response = client.ask(self.request(b"/bad"))
+                    self.assertEqual((response.status, response.body), (502, b"Bad Gateway"))
+                    self.assertEqual(client.ask(self.request(b"/next")).status, 200)
             seen = [request.connection for request in self.upstream.requests]
             self.assertEqual(len(seen), 4, "a request was repeated")
             self.assertTrue(seen[0] != seen[1] and seen[2] != seen[3], "used again")
@@ -148,7 +151,7 @@ class InvalidResponseTests(ProxyCase):
             self.upstream.answers[b"/more"] = Answer(pieces, gap=0.1)
             client = self.client()
             self.assertEqual(client.ask(self.request(b"/more")).status, 200)
-            self.upstream.wait_until(lambda: not self.upstream.open_connections)
+            self.upstream.wait_until(lambda: not self.upstream.open_connections, 2)
             for _ in range(3):
                 self.assertEqual(client.ask(self.request(b"/next")).body, b"ok")
 
@@ -169,7 +172,7 @@ class InvalidResponseTests(ProxyCase):
         evil = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
         self.upstream.answers[b"/then"] = Answer((OK, evil), gap=0.1)
         self.assertEqual(client.ask(self.request(b"/then")).body, b"ok")
-        self.upstream.wait_until(lambda: not self.upstream.open_connections)
+        self.upstream.wait_until(lambda: not self.upstream.open_connections, 2)
         self.assertEqual(client.ask(self.request(b"/next")).body, b"ok")
 
     def test_body_where_none_may_be(self) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import socket
 import ssl
+import subprocess
 from typing import Any
 
 from tests.support.cases import ProxyCase
 from tests.support.certificates import authority
+from tests.support.peers import require
 from tests.support.proxy import Sites
 from tests.support.raw_client import RawClient, client_context
 from tests.support.recording_upstream import RecordingUpstream
+from tests.support.tls_client import TlsClient
 
 VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
 
@@ -150,34 +153,24 @@ class HandshakeTests(ProxyCase):
         """TLS compression is off."""
         self.assertIsNone(self.client().tls_sock.compression())
 
-    def test_handshake_at_every_split(self) -> None:
-        """A ClientHello cut into records and bytes anywhere is understood."""
+    def test_handshake_in_pieces(self) -> None:
+        """A handshake and a request cut into pieces of any size are understood."""
         for size in (1, 2, 7, 100):
-            self.assertIn(b"HTTP/1.1 200", self.piecemeal(size))
+            client = TlsClient(self.proxy.https_port, self.HOST, size)
+            self.addCleanup(client.close)
+            client.send(self.request())
+            self.assertTrue(client.read().startswith(b"HTTP/1.1 200 "), size)
 
-    def piecemeal(self, size: int) -> bytes:
-        """A handshake and a request, all sent in pieces of ``size`` bytes."""
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        tls = client_context().wrap_bio(incoming, outgoing, server_hostname=self.HOST)
-        sock = socket.create_connection(("127.0.0.1", self.proxy.https_port), 5)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.addCleanup(sock.close)
-
-        def flush() -> None:
-            pending = outgoing.read()
-            for at in range(0, len(pending), size):
-                sock.sendall(pending[at : at + size])
-
-        def attempt(step: Any) -> Any:
-            while True:
-                try:
-                    result = step()
-                    flush()
-                    return result
-                except ssl.SSLWantReadError:
-                    flush()
-                    incoming.write(sock.recv(65536))
-
-        attempt(tls.do_handshake)
-        attempt(lambda: tls.write(self.request()))
-        return bytes(attempt(lambda: tls.read(65536)))
+    def test_renegotiation(self) -> None:
+        """A client that renegotiates on TLS 1.2 is refused."""
+        address = f"127.0.0.1:{self.proxy.https_port}"
+        command = [require("openssl"), "s_client", "-tls1_2", "-connect", address]
+        done = subprocess.run(
+            [*command, "-servername", self.HOST],
+            input=b"R\n",
+            capture_output=True,
+            timeout=20,
+            check=False,
+        )
+        self.assertIn(b"RENEGOTIATING", done.stdout + done.stderr)
+        self.assertIn(b"no renegotiation", done.stdout + done.stderr)

@@ -89,6 +89,7 @@ class ReuseTests(ProxyCase):
         raw = self.request(b"/x", b"Content-Length: 500000", method=b"PUT")
         response = self.client().send(raw, *[b"b" * 50_000] * 10).read_response()
         self.assertEqual(response.status, 502)
+        self.assertEqual(self.seen(), 1)
         self.assertEqual([r.complete for r in self.upstream.requests[1:] if r.complete], [])
 
     def test_begun_response_is_not_retried(self) -> None:

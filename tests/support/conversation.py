@@ -5,6 +5,7 @@ Owns one request's reading and answering, leniently. Refuses to know connections
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import struct
@@ -108,6 +109,12 @@ class Conversation:
         return bool(self._stream.waiting()) or self._stream.fill(
             time.monotonic() + self._stream.timeout
         )
+
+    def is_cut(self, seconds: float) -> bool:
+        """Whether the proxy cuts the connection in time, without a byte being read here."""
+        poll = select.poll()
+        poll.register(self._sock, select.POLLHUP | select.POLLERR)
+        return bool(poll.poll(int(seconds * 1000)))
 
     def hold(self) -> None:
         """Say nothing until the proxy closes this connection."""

@@ -112,7 +112,7 @@ class RecordingUpstream:
             self._forgotten = self._accepted
             self.answers.clear()
 
-    def wait_until(self, holds: Callable[[], bool], timeout: float = 10.0) -> None:
+    def wait_until(self, holds: Callable[[], bool], timeout: float = 5.0) -> None:
         """Wait until ``holds()``, looked at whenever something happened.
 
         Raises:
