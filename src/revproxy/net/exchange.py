@@ -195,7 +195,9 @@ class Exchange:
         """The final response head."""
         self._response_begun = True
         self._status = head.status
-        self.holding = False
+        if self.holding:
+            # What more comes of the body is sent on at once, and must not overtake what is held.
+            self.release_body(told=True)
         if not head.has_date:
             head.fields.append((b"Date", self._plan.date()))
         if self._fields is not None:
@@ -297,9 +299,8 @@ class Exchange:
             connection.send_body(b"".join(held))
         if self._request_done:
             connection.end()
-        connection.flush()
-        if not connection.transport.unsent:
-            self.front.hold(False)
+        self.front.hold(False)
+        connection.flush()  # holds again if that is too much
 
     def _drop_upstream(self) -> None:
         attempt, self._attempt = self._attempt, None
