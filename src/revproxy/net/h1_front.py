@@ -100,15 +100,10 @@ class H1Front:
     def readConnectionLost(self) -> None:
         """The downstream sends no more: what is complete is still answered (RFC 9112 9.6)."""
         self._intake.closed = True
-        if self._state is _State.RESPONDING:
-            self._writer.closing = True
-        elif self._state is _State.BODY and self._exchange is not None:
-            self._lose_exchange()
-            self._leave().abort()
-        elif self._leaving is not None:
+        if self._leaving is not None:
             self._leaving.close()
         else:
-            self._leave().close()
+            self._advance()
 
     def writeConnectionLost(self) -> None:
         """Our FIN has left."""
@@ -127,7 +122,7 @@ class H1Front:
             self.paused = True
             until = self._deadlines.after(self._plan.timeouts.response_write_secs)
             self._stall.begin(self.transport.taken, until)
-            if self._state is _State.RESPONDING:
+            if self._state is not _State.BODY:
                 self.deadline = until
             if self._exchange is not None:
                 self._exchange.pause()
@@ -141,24 +136,26 @@ class H1Front:
                 self.deadline = NEVER
             if self._exchange is not None:
                 self._exchange.resume()
+            elif self._state is _State.HEAD:
+                self._await_head()
+                self._advance()
 
     def stopProducing(self) -> None:
         """The connection is lost; :meth:`connectionLost` follows."""
 
     def expired(self, now: float) -> None:
         """A time limit has passed; which one depends on the state."""
-        if self._state is _State.HEAD:
-            if self._head_begun:
-                self._bad_head(BadRequest(408, "request head timeout"))
-            else:
-                self._leave().close()
-        elif self._stall.over(now, self.transport.taken, self._plan.timeouts.response_write_secs):
+        if self._stall.over(now, self.transport.taken, self._plan.timeouts.response_write_secs):
             self._lose_exchange()
             self._leave().abort()
         elif self._state is _State.BODY:
             self._check_body(now)
-        else:
+        elif self._state is _State.RESPONDING or self.paused:
             self.deadline = self._stall.until
+        elif self._head_begun:
+            self._bad_head(BadRequest(408, "request head timeout"))
+        else:
+            self._leave().close()
 
     # Requests
 
@@ -169,11 +166,15 @@ class H1Front:
         self._advancing = True
         requests = 0
         body = False
+        more = False
         while self._buffer:
             state = self._state
             if state is _State.HEAD:
-                if requests == self._plan.limits.pipelined_requests:
-                    self._deadlines.soon(self._advance)
+                more = self.paused or requests == self._plan.limits.pipelined_requests
+                if more:
+                    # When the downstream has taken what there is, or had others have their turn.
+                    if not self.paused:
+                        self._deadlines.soon(self._advance)
                     break
                 requests += 1
                 if not self._read_head():
@@ -184,11 +185,23 @@ class H1Front:
             else:
                 break
         self._advancing = False
+        if self._intake.closed and not more:
+            self._read_all()
         if self._buffer or self._intake.ahead:
             self._read_ahead()
         if body and self._exchange is not None:
             self._exchange.flush()
         self.flush()
+
+    def _read_all(self) -> None:
+        """The downstream has sent its last, and what there is of it cannot be got on with."""
+        if self._state is _State.HEAD:
+            self._leave().close()
+        elif self._state is _State.BODY:
+            self._lose_exchange()
+            self.reset()
+        elif self._state is _State.RESPONDING and not self._buffer:
+            self._writer.closing = True
 
     def _read_head(self) -> bool:
         """Read a request head and begin its exchange; returns whether there was one."""
@@ -358,7 +371,8 @@ class H1Front:
         if self._state is _State.BODY:
             self._leave_lingering()
         elif self._writer.closing:
-            self._leave().close()
+            last = self._writer.take()
+            self._leave().close(last)
         else:
             self._next()
 
@@ -369,11 +383,17 @@ class H1Front:
 
     def _next(self) -> None:
         self._state = _State.HEAD
-        self.deadline = self._deadlines.now + self._plan.timeouts.keepalive_secs + 1.0
+        self._await_head()
         intake = self._intake
-        if self._buffer or intake.ahead or intake.held:
+        if self._buffer or intake.ahead or intake.held or intake.closed:
             intake.set(held=False)
             self._advance()
+
+    def _await_head(self) -> None:
+        """Set the time limit between requests; it begins when the last response is taken."""
+        timeouts = self._plan.timeouts
+        secs = timeouts.request_head_secs if self._head_begun else timeouts.keepalive_secs
+        self.deadline = self._stall.until if self.paused else self._deadlines.after(secs)
 
     def _leave_lingering(self) -> None:
         """Close, but let the downstream read the answer before it meets a reset."""

@@ -127,9 +127,12 @@ class UpstreamH1:
         self.transport.abortConnection()
 
     def close(self) -> None:
-        """Close an idle connection."""
+        """Close a connection of no more use; nothing waits for an upstream that takes nothing."""
         self._gone()
-        self.transport.loseConnection()
+        if self.transport.unsent:
+            self.transport.abortConnection()
+        else:
+            self.transport.loseConnection()
 
     # From the transport
 
