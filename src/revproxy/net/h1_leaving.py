@@ -44,10 +44,10 @@ class Leaving:
         self._stall.begin(transport.taken, self.deadline)
         deadlines.watch(self)
 
-    def close(self) -> None:
-        """Close after the last byte; a downstream that does not take it is cut in the end."""
+    def close(self, last: bytes = b"") -> None:
+        """Send ``last`` and close; a downstream that does not take it is cut in the end."""
         self._lingering = False
-        self._transport.loseConnection()
+        self._transport.writeLast(last)
 
     def linger(self) -> None:
         """Close our side only, and read on for a while.

@@ -178,6 +178,18 @@ class TlsLayer:
         except SSLError:
             self.transport.abortConnection()
 
+    def writeLast(self, data: bytes) -> None:
+        """Send ``data`` and close in order; what fits leaves together with the close_notify."""
+        if self._tls is not None and not self._write_closed and len(data) <= WRITE_BYTES:
+            try:
+                self._tls.write(data)
+            except SSLError:
+                self.transport.abortConnection()
+                return
+        else:
+            self.write(data)
+        self.loseConnection()
+
     def loseConnection(self) -> None:
         """Close in order: close_notify, then FIN once everything is sent."""
         self._send_close_notify()

@@ -7,10 +7,14 @@ itself. Nothing else is ever believed. Refuses to know sockets and logs.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from revproxy.model.configuration import IPAddress, IPNetwork
 from revproxy.policy.rate_limit import address_key
+
+REMEMBERED_PEERS = 4096
+"""How many recent peers keep their parsed address."""
 
 
 class Client:
@@ -55,6 +59,7 @@ def connection_key(peer: str) -> int:
     return address_key(_peer_address(peer).packed)
 
 
+@lru_cache(REMEMBERED_PEERS)
 def _peer_address(peer: str) -> IPAddress:
     try:
         return normal_address(peer)
