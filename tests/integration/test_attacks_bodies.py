@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 from tests.support.cases import ProxyCase
@@ -28,6 +29,7 @@ class EarlyAnswerTests(ProxyCase):
         client = self.begin_upload()
         response = client.read_response()
         self.assertEqual((response.status, response.body), (403, b"no"))
+        self.assertEqual(response.value(b"Connection"), b"close")
         client.close()
         self.upstream.wait_until(lambda: not self.upstream.open_connections)
         self.assertEqual(self.get(b"/next").status, 200)
@@ -61,6 +63,25 @@ class EarlyAnswerTests(ProxyCase):
             self.assertEqual((response.status, response.body), (403, b"no"))
 
         self.each(["close"], check)
+
+    def test_upstream_that_answers_and_reads_no_more(self) -> None:
+        """An upstream that answers early and stops reading does not keep its connection."""
+        cut = []
+
+        def deaf(conversation: Conversation) -> None:
+            conversation.pause(1)
+            conversation.send(EARLY)
+            cut.append(conversation.is_cut(3))
+
+        self.upstream.answers[b"/early"] = deaf
+        client = self.begin_upload(size=60_000_000)
+        writer = threading.Thread(target=client.send, args=(bytes(59_000_000),))
+        writer.start()
+        self.assertEqual(client.read_response().status, 403)
+        self.upstream.wait_until(lambda: bool(cut), 10)
+        self.assertEqual(cut, [True])
+        client.close()
+        writer.join(10)
 
     def test_early_answer_without_end(self) -> None:
         """An upstream may answer while it still reads; both sides then flow to their ends."""
@@ -231,5 +252,5 @@ class CutRequestTests(ProxyCase):
         client.send(self.request(b"/cut", b"Content-Length: 9", method=b"POST", body=b"part"))
         self.upstream.wait_for_requests(1)
         client.half_close()
-        self.upstream.wait_until(lambda: not self.upstream.open_connections)
+        self.upstream.wait_until(lambda: not self.upstream.open_connections, 2)
         self.assertFalse(self.only_request().complete)

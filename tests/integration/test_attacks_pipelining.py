@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 
 from tests.support.cases import ProxyCase
-from tests.support.recording_upstream import Answer, Conversation, RecordingUpstream
+from tests.support.recording_upstream import OK, Answer, Conversation, RecordingUpstream
+from tests.support.tls_client import TlsClient
 
 UPGRADE = (b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13")
 KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
@@ -114,11 +115,22 @@ class PipeliningTests(ProxyCase):
         self.assertEqual(response.value(b"Content-Length"), b"999")
         self.assertEqual(client.read_response().body, b"/g")
 
-    def test_half_close_after_the_last_request(self) -> None:
-        """A client that sends FIN after its requests still gets every answer."""
-        client = self.plain_client().send(self.request(b"/a")).half_close()
-        self.assertEqual(client.read_response().status, 301)
+    def test_half_close_on_the_plain_port(self) -> None:
+        """A client that sends FIN after 200 requests still gets every answer."""
+        raw = b"".join(self.request(b"/%d" % number) for number in range(200))
+        client = self.plain_client().send(raw).half_close()
+        ends = [(client.read_response().value(b"Location") or b"")[-4:] for _ in range(200)]
+        self.assertEqual([e.rpartition(b"/")[2] for e in ends], [b"%d" % n for n in range(200)])
         self.assertTrue(client.is_closed_by_proxy())
+
+    def test_half_close_on_the_tls_port(self) -> None:
+        """A client that sends close_notify and FIN after its requests gets every answer."""
+        self.upstream.answers[b"/0"] = Answer((OK[:10], OK[10:]), gap=0.2)
+        client = TlsClient(self.proxy.https_port, self.HOST)
+        self.addCleanup(client.close)
+        client.send(b"".join(self.request(b"/%d" % number) for number in range(5)))
+        client.half_close()
+        self.assertEqual(client.read_until_close().count(b"HTTP/1.1 200 "), 5)
 
     def test_upgrade_with_a_body(self) -> None:
         """The body of a request with Upgrade is its body, never a second request."""

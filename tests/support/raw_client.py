@@ -152,8 +152,11 @@ class RawClient:
         return self.send(*(raw[at : at + 1] for at in range(len(raw))))
 
     def half_close(self) -> RawClient:
-        """Send FIN (without close_notify on TLS) and go on reading."""
-        socket.socket.shutdown(self.sock, socket.SHUT_WR)
+        """Send FIN (without close_notify on TLS) and go on reading; as :meth:`send` otherwise."""
+        try:
+            socket.socket.shutdown(self.sock, socket.SHUT_WR)
+        except OSError:
+            pass
         return self
 
     def reset(self) -> None:
