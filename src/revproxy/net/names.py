@@ -64,7 +64,7 @@ class Names:
         self._clock = clock
         self._resolved = 0.0
         self._asking = False
-        self._waiting: list[Answer] = []
+        self._waiting: dict[Answer, None] = {}
 
     def lookup(self, answer: Answer) -> None:
         """Call ``answer`` with the addresses, at once where they are known; () = none."""
@@ -76,8 +76,12 @@ class Names:
             if self._clock() - self._resolved >= FRESH_SECS:
                 self._ask()
             return
-        self._waiting.append(answer)
+        self._waiting[answer] = None
         self._ask()
+
+    def forget(self, answer: Answer) -> None:
+        """Nobody waits for ``answer`` any more (a resolver may take minutes)."""
+        self._waiting.pop(answer, None)
 
     def doubt(self) -> None:
         """A connection failed: ask again now, for the next one."""
@@ -95,6 +99,6 @@ class Names:
         self._resolved = self._clock()
         if addresses:
             self._addresses = addresses
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, {}
         for answer in waiting:
             answer(self._addresses)

@@ -247,6 +247,7 @@ class Attempt(ClientFactory):
             exchange.failed(error)
 
     def _finish(self) -> None:
+        self._pool.names.forget(self._resolved)
         self.deadline = NEVER
         self._pool.deadlines.forget(self)
 

@@ -132,8 +132,11 @@ def _take_special(head: RequestHead, kind: int, name: bytes, value: bytes) -> No
         # RFC 9110 10.1.1: an expectation in HTTP/1.0 is ignored
         head.expect_continue = head.minor == 1
     elif kind == MAX_FORWARDS:
-        head.fields.append((name, value))
-        head.max_forwards = int(value) if value.isdigit() and len(value) < 10 else -1
+        hops = int(value) if value.isdigit() and len(value) < 10 else -1
+        head.max_forwards = hops
+        # RFC 9110 7.6.2: counted down for OPTIONS, and of no meaning for other methods
+        counted = head.method == b"OPTIONS" and hops > 0
+        head.fields.append((name, b"%d" % (hops - 1) if counted else value))
 
 
 def _settle_host(head: RequestHead, hosts: list[bytes], authority: bytes) -> None:
