@@ -5,6 +5,7 @@ Owns a temporary prefix and the processes. Refuses to know the proxy.
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -125,7 +126,11 @@ class Nginx:
         with open(self.folder / "output", "ab") as output:
             self._children.append(
                 subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
                 )
             )
 
@@ -175,13 +180,11 @@ class Nginx:
             (self.folder / name).mkdir()
 
     def stop(self) -> None:
-        """End the processes and remove the prefix."""
-        for child in self._children:
-            child.terminate()
+        """End the processes, with what they have forked, and remove the prefix."""
         for child in self._children:
             try:
-                child.wait(5)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+                os.killpg(child.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # it has ended by itself, and everything of it
+            child.wait(5)
         shutil.rmtree(self.folder, ignore_errors=True)
