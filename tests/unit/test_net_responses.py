@@ -177,7 +177,7 @@ class InvalidResponseTests(ResponseCase):
 class ReuseTests(ResponseCase):
     def test_clean(self) -> None:
         """A connection is reused by whoever comes next."""
-        stage, down, up = self.asked()
+        stage, _, up = self.asked()
         up.says(OK)
         other = stage.downstream()
         other.says(GET)

@@ -1,0 +1,342 @@
+"""The eager write path, over fake sockets and over real pairs of sockets."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Any
+
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.protocol import Protocol
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from revproxy.net.transport import READ_BYTES, EagerServer
+from tests.support.playbook import FIN, FakeConnection, FakeReactor, FakeSocket
+
+
+@implementer(IHalfCloseableProtocol)
+class RecordingProtocol(Protocol):
+    """Keeps what happened to it, in order."""
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        self.events.append(data)
+
+    def readConnectionLost(self) -> None:
+        self.events.append("read closed")
+
+    def writeConnectionLost(self) -> None:
+        self.events.append("write closed")
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.events.append(f"lost: {reason.type.__name__}")
+
+
+@implementer(IPushProducer)
+class RecordingProducer:
+    """Keeps how often it was paused and resumed."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def pauseProducing(self) -> None:
+        self.events.append("pause")
+
+    def resumeProducing(self) -> None:
+        self.events.append("resume")
+
+    def stopProducing(self) -> None:
+        self.events.append("stop")
+
+
+class TransportCase(SynchronousTestCase):
+    """A transport over a fake socket."""
+
+    def setUp(self) -> None:
+        self.reactor = FakeReactor()
+        self.protocol = RecordingProtocol()
+        self.transport = FakeConnection(self.reactor, self.protocol)
+        self.wire: FakeSocket = self.transport.wire
+        self.transport.open()
+
+
+class WriteTests(TransportCase):
+    def test_at_once(self) -> None:
+        """With nothing queued a write is in the kernel when it returns."""
+        self.transport.write(b"hello")
+        self.assertEqual(bytes(self.wire.sent), b"hello")
+        self.assertEqual((self.transport.taken, self.transport.unsent), (5, 0))
+        self.assertEqual(self.reactor.writers, set())
+
+    def test_rest_is_queued(self) -> None:
+        """Only what the kernel does not take waits for the reactor."""
+        self.wire.room = 2
+        self.transport.write(b"hello")
+        self.assertEqual(bytes(self.wire.sent), b"he")
+        self.assertEqual((self.transport.taken, self.transport.unsent), (2, 3))
+        self.assertEqual(self.reactor.writers, {self.transport})
+
+    def test_order(self) -> None:
+        """Whatever the kernel takes each time, bytes leave in the order they were written."""
+        stream = bytes(range(256)) * 4
+        for step in (1, 2, 3, 7, 50):
+            self.setUp()
+            for at in range(0, len(stream), 16):
+                self.wire.room = step
+                self.transport.write(stream[at : at + 16])
+                if at % 64 == 0:
+                    self.reactor.run()
+            while self.transport.unsent:
+                self.wire.room = step
+                self.reactor.run()
+            self.assertEqual(bytes(self.wire.sent), stream)
+            self.assertEqual(self.transport.taken, len(stream))
+            self.assertEqual(self.reactor.writers, set())
+
+    def test_nothing_overtakes_queue(self) -> None:
+        """A write behind a queue is queued, though the kernel has room again."""
+        self.wire.room = 0
+        self.transport.write(b"first")
+        self.wire.room = None
+        self.transport.write(b"second")
+        self.assertEqual(bytes(self.wire.sent), b"")
+        self.reactor.run()
+        self.assertEqual(bytes(self.wire.sent), b"firstsecond")
+
+    def test_error(self) -> None:
+        """An error in a write is reported from the reactor, never from inside the write."""
+        for code in (errno.EPIPE, errno.ECONNRESET):
+            self.setUp()
+            self.wire.send_error = OSError(code, "gone")
+            self.transport.write(b"hello")
+            self.assertEqual(self.protocol.events, [])
+            self.reactor.run()
+            self.assertEqual(self.protocol.events, ["lost: ConnectionLost"])
+            self.transport.write(b"more")
+            self.assertEqual(self.protocol.events, ["lost: ConnectionLost"])
+
+    def test_not_connected(self) -> None:
+        """Before the connection is there and after it is gone nothing is sent."""
+        transport = FakeConnection(self.reactor, self.protocol)
+        transport.write(b"early")
+        self.assertEqual((transport.unsent, transport.taken), (0, 0))
+        self.wire.incoming.append(OSError(errno.ECONNRESET, "reset"))
+        self.reactor.run()
+        self.transport.write(b"late")
+        self.assertEqual(bytes(self.wire.sent), b"")
+
+
+class ProducerTests(TransportCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.producer = RecordingProducer()
+        self.transport.high_water = 10
+        self.transport.registerProducer(self.producer, True)
+
+    def test_high_water(self) -> None:
+        """A producer is paused above high_water queued bytes and resumed when all is taken."""
+        self.wire.room = 5
+        self.transport.write(b"x" * 15)
+        self.assertEqual(self.producer.events, [])
+        self.transport.write(b"x")
+        self.assertEqual(self.producer.events, ["pause"])
+        self.wire.room = 10
+        self.reactor.run()
+        self.assertEqual(self.producer.events, ["pause"])
+        self.wire.room = None
+        self.reactor.run()
+        self.assertEqual(self.producer.events, ["pause", "resume"])
+
+    def test_one_large_write(self) -> None:
+        """A write that the kernel takes whole pauses nobody, however large it is."""
+        self.transport.write(b"x" * 1_000_000)
+        self.assertEqual(self.producer.events, [])
+
+    def test_close_waits_for_producer(self) -> None:
+        """A registered producer holds up loseConnection until it is unregistered."""
+        self.wire.room = 0
+        self.transport.write(b"x" * 11)
+        self.transport.loseConnection()
+        self.wire.room = None
+        self.reactor.run()
+        self.assertEqual(self.protocol.events, [])
+        self.transport.unregisterProducer()
+        self.reactor.run()
+        self.assertEqual(self.protocol.events, ["lost: ConnectionDone"])
+
+    def test_lost(self) -> None:
+        """A producer is told when the connection is lost."""
+        self.transport.abortConnection()
+        self.reactor.run()
+        self.assertEqual(self.producer.events, ["stop"])
+
+
+class CloseTests(TransportCase):
+    def test_after_last_byte(self) -> None:
+        """loseConnection closes after the last byte of the queue."""
+        self.wire.room = 3
+        self.transport.write(b"hello")
+        self.transport.loseConnection()
+        self.reactor.run()
+        self.assertEqual(self.protocol.events, [])
+        self.wire.room = None
+        self.reactor.run()
+        self.assertEqual(bytes(self.wire.sent), b"hello")
+        self.assertEqual(self.protocol.events, ["lost: ConnectionDone"])
+
+    def test_nothing_queued(self) -> None:
+        """With nothing queued the connection is lost in the next turn, never within the call."""
+        self.transport.write(b"hello")
+        self.transport.loseConnection()
+        self.transport.loseConnection()
+        self.assertEqual(self.protocol.events, [])
+        self.wire.incoming.append(b"not wanted")
+        self.reactor.run()
+        self.assertEqual(self.protocol.events, ["lost: ConnectionDone"])
+        self.assertEqual((self.reactor.readers, self.reactor.writers), (set(), set()))
+
+    def test_half_close(self) -> None:
+        """loseWriteConnection shuts one direction down after the last byte; reading goes on."""
+        self.wire.room = 3
+        self.transport.write(b"hello")
+        self.transport.loseWriteConnection()
+        self.reactor.run()
+        self.assertEqual(self.wire.events, [])
+        self.wire.room = None
+        self.wire.incoming.append(b"answer")
+        self.reactor.run()
+        self.assertEqual(bytes(self.wire.sent), b"hello")
+        self.assertEqual(self.wire.events, ["shutdown 1"])
+        self.assertEqual(self.protocol.events, [b"answer", "write closed"])
+        self.transport.write(b"never")
+        self.transport.loseConnection()
+        self.reactor.run()
+        self.assertEqual(bytes(self.wire.sent), b"hello")
+        self.assertEqual(self.protocol.events[-1], "lost: ConnectionDone")
+
+    def test_abort(self) -> None:
+        """abortConnection drops the queue, and nothing is sent after it."""
+        self.wire.room = 3
+        self.transport.write(b"hello")
+        self.transport.abortConnection()
+        self.wire.room = None
+        self.transport.write(b"never")
+        self.wire.incoming.append(b"not wanted")
+        self.reactor.run()
+        self.assertEqual(bytes(self.wire.sent), b"hel")
+        self.assertEqual(self.protocol.events, ["lost: ConnectionAborted"])
+
+    def test_abort_after_close(self) -> None:
+        """An abort while a close waits for its last byte ends the connection once."""
+        for room in (0, None):
+            self.setUp()
+            self.wire.room = room
+            self.transport.write(b"hello")
+            self.transport.loseConnection()
+            self.transport.abortConnection()
+            self.reactor.run()
+            self.assertEqual(len(self.protocol.events), 1)
+
+
+class ReadTests(TransportCase):
+    def test_data(self) -> None:
+        """What came is handed over in pieces of READ_BYTES at the most."""
+        self.wire.incoming.append(b"x" * (READ_BYTES + 1))
+        self.reactor.run()
+        self.assertEqual([len(piece) for piece in self.protocol.events], [READ_BYTES, 1])
+
+    def test_nothing_there(self) -> None:
+        """A socket that was not readable after all is no end."""
+        self.assertIsNone(self.transport.doRead())
+        self.assertEqual(self.protocol.events, [])
+
+    def test_end(self) -> None:
+        """A FIN ends reading only: writing goes on."""
+        self.wire.incoming.append(FIN)
+        self.reactor.run()
+        self.assertEqual(self.protocol.events, ["read closed"])
+        self.assertEqual(self.reactor.readers, set())
+        self.transport.write(b"answer")
+        self.assertEqual(bytes(self.wire.sent), b"answer")
+
+    def test_reset(self) -> None:
+        """A reset loses the connection, whatever the error is called."""
+        for code in (errno.ECONNRESET, errno.ETIMEDOUT, errno.EHOSTUNREACH):
+            self.setUp()
+            self.wire.incoming.append(OSError(code, "gone"))
+            self.reactor.run()
+            self.assertEqual(self.protocol.events, ["lost: ConnectionLost"])
+
+    def test_pause(self) -> None:
+        """A paused transport is not read until it is resumed."""
+        self.transport.pauseProducing()
+        self.wire.incoming.append(b"data")
+        self.reactor.run()
+        self.assertEqual(self.protocol.events, [])
+        self.transport.resumeProducing()
+        self.reactor.run()
+        self.assertEqual(self.protocol.events, [b"data"])
+
+
+class RecordingFactory:
+    """Keeps who was lost."""
+
+    def __init__(self) -> None:
+        self.left: list[str] = []
+
+    def disconnected(self, address: str) -> None:
+        self.left.append(address)
+
+
+class Listening:
+    """As much of a listening port as a connection looks at."""
+
+    def __init__(self) -> None:
+        self.factory = RecordingFactory()
+        self._realPortNumber = 1
+
+
+class SocketPairTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        ours, self.theirs = socket.socketpair()
+        self.addCleanup(ours.close)
+        self.addCleanup(self.theirs.close)
+        self.reactor = FakeReactor()
+        self.protocol = RecordingProtocol()
+        self.listening = Listening()
+        address = ("192.0.2.1", 50000)
+        self.transport = EagerServer(ours, self.protocol, address, self.listening, 1, self.reactor)
+
+    def received(self, count: int) -> bytes:
+        """The next ``count`` bytes that arrive at the other end."""
+        received = b""
+        while len(received) < count:
+            received += self.theirs.recv(count - len(received))
+        return received
+
+    def test_full_kernel(self) -> None:
+        """More than a real kernel takes leaves in order, over as many turns as it needs."""
+        stream = bytes(range(256)) * 8192
+        self.transport.write(stream)
+        self.assertGreater(self.transport.taken, 0)
+        self.assertEqual(self.transport.taken + self.transport.unsent, len(stream))
+        received = b""
+        while self.transport.unsent:
+            received += self.received(self.transport.taken - len(received))
+            self.transport.doWrite()
+        received += self.received(len(stream) - len(received))
+        self.assertEqual(received, stream)
+
+    def test_gone_peer(self) -> None:
+        """A peer that is gone is met by the reactor, and the port is told of it once."""
+        self.theirs.close()
+        self.transport.write(b"hello")
+        self.assertEqual(self.protocol.events, [])
+        self.reactor._disconnectSelectable(self.transport, self.transport.doWrite(), False)
+        self.transport.abortConnection()
+        self.reactor.advance(1)
+        self.assertEqual(self.protocol.events, ["lost: ConnectionLost"])
+        self.assertEqual(self.listening.factory.left, ["192.0.2.1"])
