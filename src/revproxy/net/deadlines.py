@@ -47,6 +47,7 @@ class Deadlines:
 
     def start(self) -> None:
         """Begin to sweep."""
+        self.now = self.clock()
         self._call = self._reactor.callLater(SWEEP_SECS, self._sweep)
 
     def stop(self) -> None:
@@ -65,8 +66,7 @@ class Deadlines:
 
     def after(self, seconds: float) -> float:
         """The deadline that is at least ``seconds`` away."""
-        later: float = self.now + seconds + SWEEP_SECS
-        return later
+        return self.clock() + seconds
 
     def soon(self, call: Callable[[], None]) -> None:
         """Call ``call`` in the reactor's next turn, after others have had theirs."""
