@@ -178,6 +178,12 @@ class DecoderTests(SynchronousTestCase):
             for pieces in ([stream], one_by_one(stream)):
                 self.assertTrue(refusal(lambda pieces=pieces: decode(pieces)), stream)
 
+    def test_bare_line_feeds_at_once(self) -> None:
+        """A bare LF is refused when it comes, not when its line does."""
+        for stream in (b"5\n", b"5;a\n", b"0\r\nA: b\n", b"1\r\na\n"):
+            self.assertEqual(refusal(lambda stream=stream: decode([stream[:-1]])), "")
+            self.assertTrue(refusal(lambda stream=stream: decode([stream])), stream)
+
     def test_wrong_chunk_length(self) -> None:
         """A chunk that is longer or shorter than its size is refused."""
         for stream in (

@@ -10,6 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from revproxy.errors import BadRequest, BadResponse
 from revproxy.model.http import Field
+from revproxy.wire import request_head as requests
+from revproxy.wire import response_head as responses
 from revproxy.wire.field_lines import (
     REMEMBERED_LINE_BYTES,
     REMEMBERED_LINES,
@@ -82,6 +84,10 @@ FRAMING = (
     b" folded",
     b"X-Bad : space",
 )
+
+
+LONG_LIVED = FieldLineReader(REQUEST_FIELDS)
+"""Sees every example of the fuzz test, so that each meets what the earlier ones left behind."""
 
 
 def read_by_itself(line: bytes) -> FieldLine:
@@ -196,10 +202,6 @@ class ValidityTests(SynchronousTestCase):
                     self.assertEqual([field for _, field in reader.read(lines)], expected)
 
 
-LONG_LIVED = FieldLineReader(REQUEST_FIELDS)
-"""Sees every example of the fuzz test, so that each meets what the earlier ones left behind."""
-
-
 class MemoryTests(SynchronousTestCase):
     """What is remembered: a line read twice is then the same object."""
 
@@ -264,16 +266,10 @@ class MemoryTests(SynchronousTestCase):
 class VerdictTests(SynchronousTestCase):
     """Lines that are remembered never change what becomes of a head."""
 
-    def setUp(self) -> None:
-        import revproxy.wire.request_head as requests  # noqa: PLC0415
-        import revproxy.wire.response_head as responses  # noqa: PLC0415
-
-        self.requests, self.responses = requests, responses
-
     def forget(self) -> None:
         """Begin with an empty memory, as a new process does."""
-        self.patch(self.requests, "_lines", FieldLineReader(REQUEST_FIELDS))
-        self.patch(self.responses, "_lines", FieldLineReader(RESPONSE_FIELDS))
+        self.patch(requests, "_lines", FieldLineReader(REQUEST_FIELDS))
+        self.patch(responses, "_lines", FieldLineReader(RESPONSE_FIELDS))
 
     def test_pairs_of_requests(self) -> None:
         """Any two framing lines get one verdict: fresh, repeated, and after any other head."""
