@@ -76,6 +76,9 @@ class TlsLayer:
             # Only lingering: the upper protocol counts what it throws away.
             self.upper.dataReceived(data)
             return
+        if self._read_closed:
+            # OpenSSL reads nothing after a close_notify, so that this would only pile up.
+            return
         self._incoming.write(data)
         if not self._established and not self._handshake():
             return
