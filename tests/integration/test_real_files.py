@@ -184,6 +184,13 @@ class UploadTests(RealCase):
         done = self.curl("--limit-rate", "2M", "--data-binary", "@sent", self.url("/store"))
         self.assertEqual(digest_of(self.stored(done.stdout)), digest)
 
+    def test_refused(self) -> None:
+        """A refusal that comes before the body has been sent reaches curl, however it sends."""
+        write_random(self.folder / "sent", 40)
+        sent = ("--data-binary", "@sent", "-o", NOWHERE, self.url("/small"))
+        for options in ((), ("-H", "Expect:"), ("--http1.0",)):
+            self.assertEqual(self.statuses(*options, *sent), [413], options)
+
     def test_form_with_a_file(self) -> None:
         """A form is stored byte for byte as curl wrote it."""
         (self.folder / "sent").write_bytes(b"0123456789" * 1000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -81,6 +82,28 @@ class KilledUpstreamTests(OutageCase):
         lines = self.download_and_kill("-H", "Accept-Encoding: gzip")
         self.assertEqual(len(lines), 1, lines)
         self.assert_works()
+
+    def test_killed_in_an_upload(self) -> None:
+        """An upload that nginx did not live to take is 502, and the next one is stored."""
+        digest = write_random(self.folder / "sent", 8)
+        since = self.lines_so_far()
+        upload = ("--data-binary", "@sent", self.url("/store"))
+        curl = self.start_curl("--limit-rate", "4M", "-w", "%{http_code}", *upload)
+        self.wait_until_stored()
+        self.nginx.kill()
+        said, _ = curl.communicate(timeout=30)
+        self.nginx.restart()
+        self.assertEqual(said, b"Bad Gateway502")
+        lines = self.upstream_errors(since, "REQUEST .* path=/store status=502 ")
+        self.assertEqual(len(lines), 1, lines)
+        self.assertEqual(digest_of(self.curl(*upload).stdout.decode()), digest)
+
+    def wait_until_stored(self) -> None:
+        """Wait until nginx has written some of an upload."""
+        deadline = time.monotonic() + 10
+        while not any(path.stat().st_size for path in (self.nginx.folder / "body").iterdir()):
+            self.assertLess(time.monotonic(), deadline, "no upload came")
+            time.sleep(0.01)
 
     def test_killed_between_requests(self) -> None:
         """Without it requests are 502; the first one after its return is answered."""

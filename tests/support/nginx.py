@@ -42,6 +42,7 @@ http {{
         root {folder}/files;
         location /upload/ {{ dav_methods PUT; create_full_put_path on; root {folder}; }}
         location /slow/ {{ alias {folder}/files/; limit_rate 512k; }}
+        location /small {{ client_max_body_size 1m; }}
         location /store {{
             client_body_in_file_only on;
             proxy_pass_request_body off;
@@ -75,8 +76,8 @@ class Nginx:
     """An nginx that serves ``files`` and stores what is PUT to ``/upload/NAME``.
 
     ``/slow/`` serves the files at 512 KiB/s; ``/store`` takes a body by any method and answers
-    with the path of the file that it is in. Responses are compressed, and chunked then, for
-    whoever asks for it.
+    with the path of the file that it is in; ``/small`` takes no body above 1 MiB. Responses are
+    compressed, and chunked then, for whoever asks for it.
 
     Attributes:
         address: what to write as a site's ``upstream``.
@@ -137,7 +138,8 @@ class Nginx:
     def _start_git(self) -> None:
         require("git")
         path = str(self.folder / "fcgi.sock")
-        self._start([require("fcgiwrap"), "-c", "2", "-s", f"unix:{path}"])
+        # One child only: more are processes of their own, which outlive the one that is ended.
+        self._start([require("fcgiwrap"), "-c", "1", "-s", f"unix:{path}"])
         self._wait(path)
 
     def _wait(self, target: str | tuple[str, int]) -> None:
