@@ -83,7 +83,7 @@ class KindTests(SynchronousTestCase):
             b"x-forwarded-host": DROPPED,
             b"x-forwarded-proto": DROPPED,
             b"x-forwarded-for-anything": DROPPED,
-            b"x-forwarded": ORDINARY,
+            b"x-forwarde": ORDINARY,
             b"forwarded-for": ORDINARY,
             b"proxy-status": ORDINARY,
             b"cookie": ORDINARY,
