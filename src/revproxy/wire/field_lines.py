@@ -31,6 +31,8 @@ _UNFRAMED = b"x"
 """Put before every name that llhttp sees, so that it frames nothing by a Content-Length or
 Transfer-Encoding and no line can be its continuation: each is judged alone, whatever company it
 comes in and whatever is remembered. What the fields mean together, ``validated_head`` judges."""
+_NEXT_LINE = b"\r\n" + _UNFRAMED
+_NO_NAME = _NEXT_LINE + b":"
 
 
 class FieldLineReader:
@@ -86,8 +88,8 @@ class _Fields:
 def _split(lines: list[bytes]) -> list[Field]:
     if not has_valid_bytes(b"".join(lines)):
         raise ValueError("invalid byte in a header field")
-    section = b"".join([b"\r\n%b%b" % (_UNFRAMED, line) for line in lines])
-    if b"\r\n%b:" % _UNFRAMED in section:
+    section = _NEXT_LINE.join([b"", *lines])
+    if _NO_NAME in section:
         raise ValueError("header field without a name")
     fields = _Fields()
     parser = httptools.HttpRequestParser(fields)
