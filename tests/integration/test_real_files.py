@@ -186,10 +186,11 @@ class UploadTests(RealCase):
 
     def test_refused(self) -> None:
         """A refusal that comes before the body has been sent reaches curl, however it sends."""
-        write_random(self.folder / "sent", 40)
-        sent = ("--data-binary", "@sent", "-o", NOWHERE, self.url("/small"))
-        for options in ((), ("-H", "Expect:"), ("--http1.0",)):
-            self.assertEqual(self.statuses(*options, *sent), [413], options)
+        discard = ("-o", NOWHERE, self.url("/small"))
+        for mebibytes, *options in ((40,), (1, "-H", "Expect:"), (1, "--http1.0")):
+            write_random(self.folder / "sent", mebibytes)
+            statuses = self.statuses("--data-binary", "@sent", *options, *discard)
+            self.assertEqual(statuses, [413], options)
 
     def test_form_with_a_file(self) -> None:
         """A form is stored byte for byte as curl wrote it."""

@@ -42,7 +42,7 @@ http {{
         root {folder}/files;
         location /upload/ {{ dav_methods PUT; create_full_put_path on; root {folder}; }}
         location /slow/ {{ alias {folder}/files/; limit_rate 512k; }}
-        location /small {{ client_max_body_size 1m; }}
+        location /small {{ client_max_body_size 100k; }}
         location /store {{
             client_body_in_file_only on;
             proxy_pass_request_body off;
@@ -76,7 +76,7 @@ class Nginx:
     """An nginx that serves ``files`` and stores what is PUT to ``/upload/NAME``.
 
     ``/slow/`` serves the files at 512 KiB/s; ``/store`` takes a body by any method and answers
-    with the path of the file that it is in; ``/small`` takes no body above 1 MiB. Responses are
+    with the path of the file that it is in; ``/small`` takes no body above 100 KiB. Responses are
     compressed, and chunked then, for whoever asks for it.
 
     Attributes:
@@ -88,6 +88,7 @@ class Nginx:
 
     def __init__(self, *, pair: Pair | None = None, unix: bool = False, git: bool = False) -> None:
         program = require("nginx")
+        backend = require("git-http-backend") if git else ""
         self.folder = Path(tempfile.mkdtemp(prefix="revproxy-nginx-"))
         self.folder.chmod(0o755)
         self.files = self.folder / "files"
@@ -110,7 +111,7 @@ class Nginx:
             tls=f"ssl_certificate {pair.cert_path}; ssl_certificate_key {pair.key_path};"
             if pair
             else "",
-            git=GIT.format(folder=self.folder, backend=require("git-http-backend")) if git else "",
+            git=GIT.format(folder=self.folder, backend=backend) if git else "",
         )
         path = self.folder / "nginx.conf"
         path.write_text(text, encoding="utf-8")
