@@ -22,7 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from revproxy.model.address import UpstreamAddress
 from revproxy.model.configuration import Limits, Timeouts
-from revproxy.net import h1_front
+from revproxy.net import h1_requests
 from revproxy.net import pool as pool_module
 from revproxy.net.deadlines import Deadlines
 from revproxy.net.exchange import Exchange
@@ -425,6 +425,7 @@ class Peer:
         self.connection = connection
         self.wire = connection.wire
         self.protocol = connection.protocol
+        self.has_closed = False
         if not opened:
             connection.open()
 
@@ -435,7 +436,9 @@ class Peer:
 
     def closes(self) -> None:
         """Send a FIN."""
-        self.says(FIN)
+        if not self.has_closed:
+            self.has_closed = True
+            self.says(FIN)
 
     def resets(self) -> None:
         """Vanish: reading fails."""
@@ -463,6 +466,11 @@ class Peer:
         return heard
 
     @property
+    def is_downstream(self) -> bool:
+        """Whether this is a downstream."""
+        return isinstance(self.protocol, H1Front)
+
+    @property
     def reading(self) -> bool:
         """Whether the proxy reads what this peer sends."""
         return self.connection in self.reactor.readers
@@ -486,6 +494,13 @@ class PlaybookCase(SynchronousTestCase):
     exactly once.
     """
 
+    def setUp(self) -> None:
+        self._stages: list[Stage] = []
+
+    def tearDown(self) -> None:
+        while self._stages:
+            self.check_end(self._stages[0])
+
     def stage(self, **arguments: Any) -> Stage:
         """A new stage; ``arguments`` as for :class:`Stage`."""
         self.patch(pool_module, "EagerConnector", _connector)
@@ -496,13 +511,15 @@ class PlaybookCase(SynchronousTestCase):
             stage.begun += 1
             return Exchange(*arguments)
 
-        self.patch(h1_front, "Exchange", begin)
-        self.addCleanup(self._check_end, stage)
+        self.patch(h1_requests, "Exchange", begin)
+        self._stages.append(stage)
         return stage
 
-    def _check_end(self, stage: Stage) -> None:
+    def check_end(self, stage: Stage) -> None:
+        """Let everybody go and see that nothing is left; every stage's end by itself."""
+        self._stages.remove(stage)
         for peer in stage.peers:
-            if isinstance(peer.protocol, H1Front) and not peer.ended:
+            if peer.is_downstream and not peer.ended:
                 peer.resets()
         stage.wait(stage.settings.idle_secs + 3)
         self.assertEqual(stage.deadlines.watching, set())
