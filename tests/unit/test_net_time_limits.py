@@ -187,14 +187,14 @@ class LingerTests(PlaybookCase):
         return stage, down
 
     def test_time(self) -> None:
-        """What comes is thrown away for two seconds, then the connection is cut."""
+        """What comes is thrown away for two seconds, then the connection is closed."""
         stage, down = self.refused()
         for _ in range(4):
             down.says(b"x" * 1000)
             stage.wait(0.5)
         self.assertIsNone(down.ended)
         stage.wait(LATE)
-        self.assertEqual(down.ended, "aborted")
+        self.assertEqual(down.ended, "closed")
 
     def test_bytes(self) -> None:
         """At most a mebibyte is thrown away."""

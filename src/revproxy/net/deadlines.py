@@ -75,7 +75,7 @@ class Deadlines:
     def _sweep(self) -> None:
         self.now = now = self.clock()
         self._call = self._reactor.callLater(SWEEP_SECS, self._sweep)
-        for watched in [one for one in self._watched if one.deadline <= now]:
+        for watched in [one for one in self._watched if one.deadline < now]:
             # What one does about its deadline may end or move that of another.
-            if watched in self._watched and watched.deadline <= now:
+            if watched in self._watched and watched.deadline < now:
                 watched.expired(now)

@@ -84,13 +84,15 @@ class Exchange:
             self._answer(404)
         elif not self.front.port.secure:
             self._redirect()
-        elif not self.front.serves(head.host):
+        elif self.front.identity is not None and not self.front.identity.covers(head.host):
             self._answer(421)
         elif head.content_length > plan.body_limit:
             self._answer(413)
         else:
             self._route = route
-            self.holding = head.expect_continue and head.content_length != 0
+            if head.expect_continue and head.content_length:
+                self.holding = True
+                self.front.wait(True)
             self._attempt = route.pool.acquire(self)
 
     def body(self, content: bytes) -> None:
@@ -178,15 +180,16 @@ class Exchange:
         """A 1xx other than 101."""
         if self.holding and head.status == 100:
             self.release_body(told=True)
-            self.front.send_interim(head)
+            self.front.writer.interim(head)
         elif head.status != 100:
-            self.front.send_interim(head)
+            self.front.writer.interim(head)
 
     def release_body(self, *, told: bool) -> None:
         """Let the request body go: the upstream said 100, or a second has passed."""
         self.holding = False
+        self.front.wait(False)
         if not told:
-            self.front.send_interim(_continue())
+            self.front.writer.interim(_continue())
             self.front.flush()
         if self._connection is not None:
             self._send_held(self._connection)
@@ -204,11 +207,11 @@ class Exchange:
             mine = {name.lower() for name, _ in self._fields}
             head.fields = [field for field in head.fields if field[0].lower() not in mine]
             head.fields += self._fields
-        self.front.send_head(head)
+        self.front.writer.head(head)
 
     def data(self, content: bytes) -> None:
         """A part of the response body."""
-        self.front.send_data(content)
+        self.front.writer.data(content)
 
     def done(self) -> None:
         """The response is complete, and the connection back where it belongs."""

@@ -1,6 +1,6 @@
 """What an exchange expects of the downstream side, whatever its HTTP version.
 
-Owns the Protocol that every front provides. Refuses to know any front.
+Owns the Protocols that every front provides. Refuses to know any front.
 """
 
 from __future__ import annotations
@@ -8,8 +8,22 @@ from __future__ import annotations
 from typing import Protocol
 
 from revproxy.model.http import Field, ResponseHead
+from revproxy.model.tls import Identity
 from revproxy.net.plan import ListenerPort
 from revproxy.policy.forwarded import Client
+
+
+class Response(Protocol):
+    """Takes a response, in this order; it leaves with the front's next ``flush``."""
+
+    def interim(self, head: ResponseHead) -> None:
+        """Pass a 1xx on."""
+
+    def head(self, head: ResponseHead) -> None:
+        """Begin the final response."""
+
+    def data(self, content: bytes) -> None:
+        """A part of its body."""
 
 
 class Front(Protocol):
@@ -18,18 +32,11 @@ class Front(Protocol):
     port: ListenerPort
     peer: Client
     paused: bool
+    identity: Identity | None
 
-    def serves(self, host: str) -> bool:
-        """Whether the certificate of this connection covers ``host``."""
-
-    def send_interim(self, head: ResponseHead) -> None:
-        """Pass a 1xx on."""
-
-    def send_head(self, head: ResponseHead) -> None:
-        """Begin the response."""
-
-    def send_data(self, content: bytes) -> None:
-        """A part of its body."""
+    @property
+    def writer(self) -> Response:
+        """Where the response goes."""
 
     def finish(self, trailers: list[Field]) -> None:
         """The response is complete. The exchange is over."""
@@ -42,6 +49,9 @@ class Front(Protocol):
 
     def hold(self, held: bool) -> None:
         """Stop reading the request body, or go on."""
+
+    def wait(self, waiting: bool) -> None:
+        """The request body is not due, or due from now on: whether its clocks stand still."""
 
     def flush(self) -> None:
         """Send what has been said so far."""

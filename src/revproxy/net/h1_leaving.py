@@ -30,8 +30,8 @@ class Leaving:
         deadline: see ``Deadlines``.
     """
 
-    __slots__ = ("_deadlines", "_lingered", "_lingering", "_stall", "_transport", "_write_secs",
-                 "deadline")  # fmt: skip
+    __slots__ = ("_deadlines", "_lingered", "_lingering", "_sent", "_stall", "_transport",
+                 "_write_secs", "deadline")  # fmt: skip
 
     def __init__(self, transport: Any, deadlines: Deadlines, write_secs: float) -> None:
         self._transport = transport
@@ -40,6 +40,7 @@ class Leaving:
         self._stall = Stall()
         self._lingering = False
         self._lingered = 0
+        self._sent = False
         self.deadline = deadlines.after(write_secs)
         self._stall.begin(transport.taken, self.deadline)
         deadlines.watch(self)
@@ -56,7 +57,8 @@ class Leaving:
         overtake the answer.
         """
         self._lingering = True
-        self.deadline = self._deadlines.after(LINGER_SECS)
+        self._sent = not self._transport.unsent
+        self.deadline = self._deadlines.after(LINGER_SECS if self._sent else 0.0)
         self._transport.loseWriteConnection()
         self._transport.resumeProducing()
 
@@ -75,8 +77,18 @@ class Leaving:
         self._deadlines.forget(self)
 
     def expired(self, now: float) -> None:
-        """Enough waited, unless what is queued is still being taken."""
-        if self._lingering or self._stall.over(now, self._transport.taken, self._write_secs):
+        """Enough waited, unless what is queued is still being taken.
+
+        The time to linger begins when the last byte has been taken: until then this looks at
+        every sweep.
+        """
+        if not self._transport.unsent and self._lingering and not self._sent:
+            self._sent = True
+            self.deadline = now + LINGER_SECS
+        elif self._sent:
+            # A plain close: what the kernel still has for a slow reader goes on being sent.
+            self._transport.loseConnection()
+        elif self._stall.over(now, self._transport.taken, self._write_secs):
             self._transport.abortConnection()
-        else:
+        elif not self._lingering:
             self.deadline = self._stall.until

@@ -27,7 +27,7 @@ class RequestBody:
 
     Attributes:
         done: it is complete.
-        rest: once done, what came after it.
+        rest: once done, what came after it; before, what is to be fed again in a later turn.
     """
 
     __slots__ = ("_active_since", "_decoder", "_last", "_left", "_limit", "_min_rate", "_received",

@@ -19,10 +19,11 @@ class ResponseWriter:
         ends_by_close: only the connection's end marks the end of the present response.
     """
 
-    __slots__ = ("_chunked", "_minor", "_said", "closing", "ends_by_close")
+    __slots__ = ("_begun", "_chunked", "_minor", "_said", "closing", "ends_by_close")
 
     def __init__(self) -> None:
         self._said: list[bytes] = []
+        self._begun = False
         self._chunked = False
         self._minor = 1
         self.closing = False
@@ -31,9 +32,13 @@ class ResponseWriter:
     def expect(self, minor: int, *, keep_alive: bool) -> None:
         """A request of HTTP/1.``minor`` has begun; what follows answers it."""
         self._minor = minor
-        self._chunked = False
+        self._chunked = self._begun = False
         self.closing = not keep_alive
         self.ends_by_close = False
+
+    def may_go_on(self) -> None:
+        """The request is complete: unless the head has said otherwise, the connection stays."""
+        self.closing = self._begun
 
     def interim(self, head: ResponseHead) -> None:
         """A 1xx; HTTP/1.0 knows none (RFC 9110 15.2)."""
@@ -42,6 +47,7 @@ class ResponseWriter:
 
     def head(self, head: ResponseHead) -> None:
         """A final response head."""
+        self._begun = True
         framing = b""
         if head.body_length < 0:
             if self._minor:

@@ -193,7 +193,11 @@ class Attempt(ClientFactory):
         self._tried = True
         connector.high_water = self._pool.settings.buffered_bytes
         self._connector = connector
-        connector.connect()
+        try:
+            connector.connect()
+        except OSError as error:  # UNIX sockets only: no descriptor is left
+            refused = ProxyError(Side.UPSTREAM, 502, f"connect failed (errno {error.errno})")
+            self._pool.deadlines.soon(lambda: self._failed(refused))
 
     def expired(self, now: float) -> None:
         """No connection in time: on to the next address, or it is over."""

@@ -40,15 +40,16 @@ class UpstreamH1:
         reused: whether it has served an exchange before the present one.
     """
 
-    __slots__ = ("_buffer", "_chunked_out", "_decoder", "_interim", "_keep_alive", "_left",
-                 "_method", "_out", "_paused", "_pool", "_ready", "_request_done", "_taken",
-                 "_timeout", "deadline", "exchange", "reused", "transport",
+    __slots__ = ("_behind", "_buffer", "_chunked_out", "_decoder", "_interim", "_keep_alive",
+                 "_left", "_method", "_out", "_paused", "_pool", "_ready", "_request_done",
+                 "_taken", "_timeout", "deadline", "exchange", "reused", "transport",
                  "usable")  # fmt: skip
 
     def __init__(self, pool: Pool, ready: Callable[[UpstreamH1], None]) -> None:
         self._pool = pool
         self._ready = ready
         self._timeout = pool.settings.request_secs
+        self._behind = False
         self._buffer = b""
         self._out: list[bytes] = []
         self._left: int | None = None
@@ -118,7 +119,10 @@ class UpstreamH1:
         if self._paused:
             self._paused = False
             self.deadline = self._pool.deadlines.after(self._timeout)
-            self.transport.resumeProducing()
+            if self._behind:
+                self._pool.deadlines.soon(self._catch_up)
+            else:
+                self.transport.resumeProducing()
 
     def abandon(self) -> None:
         """The exchange is over before the response is: this connection is of no more use."""
@@ -150,13 +154,16 @@ class UpstreamH1:
         if exchange is None:
             # Nobody asked for anything: neither a late 408 nor a forged answer is wanted.
             self.abandon()
-            return
-        self.deadline = self._pool.deadlines.now + self._timeout + 1.0
+        else:
+            self._read(data, exchange)
+
+    def _read(self, data: bytes, exchange: Exchange) -> None:
         try:
             if self._left is None:
                 if not self._read_heads(data, exchange):
                     return
                 data, self._buffer = self._buffer, b""
+            self.deadline = self._pool.deadlines.now + self._timeout + 1.0
             self._read_body(data, exchange)
         except ProxyError as error:
             self._fail(error)
@@ -280,6 +287,21 @@ class UpstreamH1:
             self._decoder = None
             exchange.trailers = decoder.trailers
             self._complete()
+        elif decoder.rest:
+            self._buffer = decoder.rest
+            self._behind = True
+            self.transport.pauseProducing()
+            self._pool.deadlines.soon(self._catch_up)
+
+    def _catch_up(self) -> None:
+        """Go on with chunks that were too many for one turn."""
+        exchange = self.exchange
+        if exchange is None or not self._behind or self._paused:
+            return
+        self._behind = False
+        self.transport.resumeProducing()
+        data, self._buffer = self._buffer, b""
+        self._read(data, exchange)
 
     def _complete(self) -> None:
         """The response is whole: back into the pool, if nothing speaks against it."""

@@ -19,6 +19,9 @@ _EXTENSION = rb";[ \t]*%b(?:=(?:%b|%b))?" % (TOKEN, TOKEN, _QUOTED)
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:%b)*" % _EXTENSION)
 _PLAIN_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
 
+CHUNKS_AT_ONCE = 128
+"""Chunks taken apart in one go: a read full of one-byte chunks would hold up everybody else."""
+
 LAST_CHUNK = b"0\r\n\r\n"
 """Ends a chunked body without trailers."""
 
@@ -44,7 +47,8 @@ class ChunkedDecoder:
 
     Attributes:
         done: whether the body and its trailers are complete.
-        rest: once done, the bytes that came after the body.
+        rest: once done, the bytes that came after the body; before, what is to be fed again in
+            a later turn, because it would take too long in one.
         trailers: once done, the trailer fields (RFC 9110 6.5), unfit ones left out.
     """
 
@@ -70,16 +74,17 @@ class ChunkedDecoder:
         if self._partial:
             received = self._partial + received
             self._partial = b""
+        self.rest = b""
         pieces: list[bytes] = []
         at = 0
-        while not self.done:
+        while not self.done and len(pieces) < CHUNKS_AT_ONCE:
             if self._expect is _Expect.CONTENT:
                 piece = received[at : at + self._left]
                 pieces.append(piece)
                 at += len(piece)
                 self._left -= len(piece)
                 if self._left:
-                    break
+                    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
                 self._expect = _Expect.CONTENT_END
             else:
                 after = self._line(received, at)
@@ -87,7 +92,7 @@ class ChunkedDecoder:
                     self._partial = received[at:]
                     break
                 at = after
-        if self.done:
+        if self.done or len(pieces) == CHUNKS_AT_ONCE:
             self.rest = received[at:]
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 

@@ -69,7 +69,9 @@ class FieldKinds:
         if known is None:
             lower = name.lower()
             known = self._kind(lower), lower in _SECRET_FIELDS
-            if len(self._spellings) < REMEMBERED_NAMES and len(name) <= REMEMBERED_NAME_BYTES:
+            if len(name) <= REMEMBERED_NAME_BYTES:
+                if len(self._spellings) >= REMEMBERED_NAMES:
+                    self._spellings.clear()
                 self._spellings[name] = known
         return known
 
@@ -114,6 +116,7 @@ REQUEST_FIELDS = FieldKinds(
         b"proxy": DROPPED,
         b"x-real-ip": DROPPED,
         b"forwarded": DROPPED,
+        b"x-forwarded": DROPPED,
         b"x-forwarded-for": FORWARDED_FOR,
         b"x-client-ip": CLIENT_ADDRESS,
         b"true-client-ip": CLIENT_ADDRESS,

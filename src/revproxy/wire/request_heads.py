@@ -28,11 +28,12 @@ class RequestHeads:
         rest: what follows the head that was read, or the incomplete head.
     """
 
-    __slots__ = ("_empty_lines", "_limits", "begun", "rest")
+    __slots__ = ("_empty_lines", "_limits", "_looked_at", "begun", "rest")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._empty_lines = 0
+        self._looked_at = 0
         self.begun = False
         self.rest = b""
 
@@ -47,17 +48,19 @@ class RequestHeads:
             if self._empty_lines > MAX_EMPTY_LINES:
                 raise BadRequest(400, "empty lines before the request line")
             stream = stream[2:]
-        end = stream.find(b"\r\n\r\n") + 4
+        end = stream.find(b"\r\n\r\n", self._looked_at) + 4
         limits = self._limits
         if end < 4:
             self.rest = stream
             self._check_incomplete(stream)
+            # The last three bytes may be the beginning of the end.
+            self._looked_at = max(0, len(stream) - 3)
             return None
         if end > limits.request_head_bytes:
             raise BadRequest(431, "request head too large")
         self.rest = stream[end:]
         self.begun = False
-        self._empty_lines = 0
+        self._empty_lines = self._looked_at = 0
         return read_request_head(stream[:end], limits.request_target_bytes, limits.request_headers)
 
     def _check_incomplete(self, part: bytes) -> None:
@@ -70,5 +73,8 @@ class RequestHeads:
                 raise BadRequest(414, "target too long")
         if len(part) >= limits.request_head_bytes:
             raise BadRequest(431, "request head too large")
-        if has_bare_line_feed(part) or not may_begin_request(part):
+        start = self._looked_at
+        if start and part[start] == 0x0A:
+            start -= 1
+        if has_bare_line_feed(part[start:]) or not may_begin_request(part):
             raise BadRequest(400, "invalid request line")

@@ -24,6 +24,9 @@ from revproxy.wire.fields import (
 REMEMBERED_STATUS_LINES = 256
 """How many status lines are remembered with what they say."""
 
+REMEMBERED_STATUS_LINE_BYTES = 64
+"""Longer ones are read anew each time."""
+
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t -~\x80-\xff]*))?")
 _CONTENT_LENGTH_DIGITS = 18
 _LASTING_OPTIONS = frozenset((b"close", b"keep-alive"))
@@ -41,7 +44,8 @@ def read_response_head(section: bytes, method: bytes) -> ResponseHead:
         BadResponse: it is not a valid HTTP/1.x response head.
     """
     lines = section.split(b"\r\n")
-    minor, status, reason = _status_line(lines[0])
+    read = _status_line if len(lines[0]) <= REMEMBERED_STATUS_LINE_BYTES else _read_status_line
+    minor, status, reason = read(lines[0])
     try:
         fields = _lines.read(lines[1:-2])
     except ValueError as error:
@@ -54,13 +58,15 @@ def read_response_head(section: bytes, method: bytes) -> ResponseHead:
     return head
 
 
-@lru_cache(REMEMBERED_STATUS_LINES)
-def _status_line(line: bytes) -> tuple[int, int, bytes]:
+def _read_status_line(line: bytes) -> tuple[int, int, bytes]:
     """The minor version, the status and the reason phrase of a status line."""
     match = _STATUS_LINE.fullmatch(line)
     if match is None:
         raise BadResponse("invalid status line")
     return int(match[1]), int(match[2]), match[3] or b""
+
+
+_status_line = lru_cache(REMEMBERED_STATUS_LINES)(_read_status_line)
 
 
 def _settle(head: ResponseHead, fields: list[FieldLine], *, http_1_0: bool, method: bytes) -> None:
