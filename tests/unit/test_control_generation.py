@@ -25,7 +25,7 @@ from revproxy.net.deadlines import Deadlines
 from revproxy.net.plan import Plan, Route
 from revproxy.tls.certificates import Identities
 from tests.support.certificates import authority
-from tests.support.playbook import RecordingLog
+from tests.support.doubles import RecordingLog
 from tests.support.tls_peers import NOW
 
 ADDRESS = "127.0.0.1"

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from revproxy.model.address import UpstreamAddress
 from revproxy.net.names import FRESH_SECS, MAX_ADDRESSES, Names
-from tests.support.playbook import FakeResolver
+from tests.support.doubles import FakeResolver
 
 Answers = list[tuple[str, ...]]
 

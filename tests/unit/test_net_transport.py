@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from revproxy.net.transport import READ_BYTES, EagerServer
-from tests.support.playbook import FIN, FakeConnection, FakeReactor, FakeSocket
+from tests.support.fake_sockets import FIN, FakeConnection, FakeReactor, FakeSocket
 
 
 @implementer(IHalfCloseableProtocol)
