@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from tests.support.byte_stream import ByteStream, StreamEndedError
 from tests.support.certificates import authority
+from tests.support.two_way_tls import TwoWayTls
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -120,7 +121,9 @@ class RawClient:
             if source:
                 sock.bind((source, 0))
             sock.connect(("127.0.0.1", port))
-            wrapped = (context or client_context()).wrap_socket(
+            context = context or client_context()
+            context.sslsocket_class = TwoWayTls
+            wrapped = context.wrap_socket(
                 sock,
                 server_hostname=name,
                 session=session,
@@ -129,6 +132,8 @@ class RawClient:
         except BaseException:
             sock.close()
             raise
+        assert isinstance(wrapped, TwoWayTls)
+        wrapped.share()
         return cls(wrapped, timeout)
 
     @property
