@@ -92,13 +92,23 @@ def read_configuration(options: Any) -> Configuration:
 
 
 class TwistdProxy(Proxy):
-    """The proxy under twistd, which would report a failed start with a traceback."""
+    """The proxy under twistd, which would report a failed start with a traceback.
 
+    Attributes:
+        foreground: whether twistd stays in the foreground. A daemon's parent waits for its
+            child's word, which twistd itself gives for an exception, but not for an exit.
+        pid_file: what a failed start leaves behind otherwise.
+    """
+
+    foreground = True
     pid_file: str | None = None
 
     def privilegedStartService(self) -> None:
         """Bind; a failure is one line and exit status 1."""
-        or_exit(super().privilegedStartService, self.pid_file)
+        if self.foreground:
+            or_exit(super().privilegedStartService, self.pid_file)
+        else:
+            super().privilegedStartService()
 
 
 def makeService(options: Options) -> TwistdProxy:
@@ -107,7 +117,9 @@ def makeService(options: Options) -> TwistdProxy:
     from twisted.internet import reactor  # noqa: PLC0415
 
     proxy = or_exit(lambda: TwistdProxy(options.configuration, reactor))
-    proxy.pid_file = options.parent["pidfile"] if options.parent is not None else None
+    if options.parent is not None:
+        proxy.foreground = bool(options.parent["nodaemon"])
+        proxy.pid_file = options.parent["pidfile"]
     _late.observer = observe_twisted(proxy.log)
     stop_on_signals(reactor)
     return proxy

@@ -92,13 +92,27 @@ class ConnectionLimitTests(ProxyCase):
     OVERRIDES = {"limits": {"max_connections_per_ip": 3}}
 
     def test_connections_per_address(self) -> None:
-        """Connections of one address beyond the limit are closed; another's are served."""
+        """Connections of one address beyond the limit wait, as many again; the rest is closed."""
         first = [self.client(source="127.0.0.9") for _ in range(3)]
         for client in first:
             self.assertEqual(client.ask(self.request()).status, 200)
+        waiting = [self.plain_client(source="127.0.0.9") for _ in range(3)]
         with self.assertRaises(OSError):
             self.client(source="127.0.0.9")
+        self.assertIn("client_ip=127.0.0.9", self.proxy.wait_for_line("CONNECTION_LIMIT"))
         with self.client(source="127.0.0.10") as other:
             self.assertEqual(other.ask(self.request()).status, 200)
-        for client in first:
+        for client, following in zip(first, waiting, strict=True):
+            following.send(self.request())
+            client.close()
+            self.assertEqual(following.read_response().status, 301)
+            following.close()
+
+    def test_burst(self) -> None:
+        """Twice as many downloads at once as one address may have all succeed."""
+        clients = [self.plain_client(source="127.0.0.11") for _ in range(6)]
+        for client in clients:
+            client.send(self.request())
+        for client in clients:
+            self.assertEqual(client.read_response().status, 301)
             client.close()

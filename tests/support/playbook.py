@@ -20,7 +20,7 @@ from revproxy.net.exchange import Exchange
 from revproxy.net.h1_front import H1Front
 from revproxy.net.plan import ListenerPort, Plan, ResourceRouter, Route
 from revproxy.net.pool import Pool, PoolSettings
-from revproxy.policy.connection_limit import ConnectionCounts
+from revproxy.policy.connection_limit import ConnectionLimit
 from revproxy.policy.rate_limit import TokenBuckets
 from revproxy.policy.routing import HostRoutes
 from tests.support.doubles import CountingDeadlines, FakeResolver, RecordingLog
@@ -100,8 +100,8 @@ class Stage:
         self.deadlines.start()
         self.pool = Pool(self.settings, reactor, self.deadlines, lambda: self.context)
         router = ResourceRouter(self.plan())
-        counts = ConnectionCounts()
-        self.port = ListenerPort(router, self.deadlines, counts, self.secure, "192.0.2.9", 443)
+        limit: ConnectionLimit[object] = ConnectionLimit()
+        self.port = ListenerPort(router, self.deadlines, limit, self.secure, "192.0.2.9", 443)
 
     def plan(self, **changes: Any) -> Plan:
         """The plan; ``changes`` to it."""

@@ -282,13 +282,17 @@ class ReadTests(TransportCase):
 
 
 class RecordingFactory:
-    """Keeps who was lost."""
+    """Keeps who came and who was lost."""
 
     def __init__(self) -> None:
-        self.left: list[str] = []
+        self.came: list[object] = []
+        self.left: list[object] = []
 
-    def disconnected(self, address: str) -> None:
-        self.left.append(address)
+    def connected(self, transport: object) -> None:
+        self.came.append(transport)
+
+    def disconnected(self, transport: object) -> None:
+        self.left.append(transport)
 
 
 class Listening:
@@ -339,4 +343,4 @@ class SocketPairTests(SynchronousTestCase):
         self.transport.abortConnection()
         self.reactor.advance(1)
         self.assertEqual(self.protocol.events, ["lost: ConnectionLost"])
-        self.assertEqual(self.listening.factory.left, ["192.0.2.1"])
+        self.assertEqual(self.listening.factory.left, [self.transport])

@@ -86,7 +86,7 @@ class ServiceTests(CommandCase):
     def test_make_service(self) -> None:
         """The service is the proxy that the options configure, and nothing is bound yet."""
         options = Options()
-        options.parent = {"logger": None, "pidfile": "/run/some.pid"}
+        options.parent = {"logger": None, "nodaemon": True, "pidfile": "/run/some.pid"}
         options.parseOptions(["-c", str(self.path)])
         self.patch(twisted_log(), "observer", None)
         stoppable: list[object] = []

@@ -26,7 +26,7 @@ from revproxy.net.deadlines import Deadlines
 from revproxy.net.plan import ListenerPort, ResourceRouter
 from revproxy.net.ports import PlainPort, TlsPort
 from revproxy.net.transport import listen
-from revproxy.policy.connection_limit import ConnectionCounts
+from revproxy.policy.connection_limit import ConnectionLimit
 from revproxy.tls.certificates import Identities
 
 
@@ -92,11 +92,13 @@ class Proxy(MultiService):
         self.certificates: Certificates = load_certificates(configuration, Identities(), wall())
         self.writer, self.log = _open_log(configuration, wall)
         self.deadlines = Deadlines(reactor)
-        self.counts = ConnectionCounts()
+        self.connections: ConnectionLimit[Any] = ConnectionLimit()
         self.max_connections = configuration.limits.max_connections or most_connections(
             raise_descriptor_limit()
         )
-        self.counts.configure(self.max_connections, configuration.limits.max_connections_per_ip)
+        self.connections.configure(
+            self.max_connections, configuration.limits.max_connections_per_ip
+        )
         self.workshop = Workshop(reactor, self.deadlines, self.log, wall)
         self.router = ResourceRouter(self.workshop.plan(configuration))
         for service in self._ports():
@@ -106,7 +108,7 @@ class Proxy(MultiService):
         services = []
         for listener in self.configuration.listeners:
             address, https = listener.bind_addr, listener.https_port
-            shared = self.router, self.deadlines, self.counts
+            shared = self.router, self.deadlines, self.connections
             secure = ListenerPort(*shared, True, address, https)
             choose = self.certificates.selections[address, https]
             services.append(PortService(self.reactor, address, https, TlsPort(secure, choose)))

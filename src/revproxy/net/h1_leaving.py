@@ -67,10 +67,14 @@ class Leaving:
         self._transport.abortConnection()
 
     def received(self, count: int) -> None:
-        """Bytes have come and been thrown away."""
+        """Bytes have come and been thrown away.
+
+        A downstream that will not stop is not read any more, but has the rest of its time: to
+        close now would make the kernel send a reset, which can overtake the answer.
+        """
         self._lingered += count
         if self._lingering and self._lingered > LINGER_BYTES:
-            self.close()
+            self._transport.pauseProducing()
 
     def gone(self) -> None:
         """The connection is lost."""

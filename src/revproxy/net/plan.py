@@ -7,6 +7,7 @@ where it was compiled (``control/generation.py``) and when it is replaced.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from attrs import define, field, frozen
 
@@ -14,7 +15,7 @@ from revproxy.model.configuration import IPNetwork, Limits, Timeouts
 from revproxy.model.seams import AccessLog, Clock, Limiter
 from revproxy.net.deadlines import Deadlines
 from revproxy.net.pool import Pool
-from revproxy.policy.connection_limit import ConnectionCounts
+from revproxy.policy.connection_limit import ConnectionLimit
 from revproxy.policy.routing import HostRoutes
 
 
@@ -82,7 +83,7 @@ class ListenerPort:
     Attributes:
         router: has the plan.
         deadlines: of the connections.
-        counts: the open connections of all ports.
+        connections: the open ones of all ports.
         secure: whether TLS is spoken on this port.
         bind_addr: of the listener.
         https_port: where a plain port redirects to.
@@ -90,7 +91,7 @@ class ListenerPort:
 
     router: ResourceRouter
     deadlines: Deadlines
-    counts: ConnectionCounts
+    connections: ConnectionLimit[Any]
     secure: bool
     bind_addr: str
     https_port: int

@@ -14,7 +14,11 @@ from revproxy.model.seams import ChooseIdentity
 from revproxy.net.h1_front import H1Front
 from revproxy.net.plan import ListenerPort
 from revproxy.net.tls_downstream import ServerTls
+from revproxy.policy.connection_limit import Admission
 from revproxy.policy.forwarded import connection_key
+
+REFUSALS_SECS = 10.0
+"""Refused connections make one record in this time."""
 
 
 class _Port(Factory):
@@ -24,20 +28,38 @@ class _Port(Factory):
 
     def __init__(self, port: ListenerPort) -> None:
         self._port = port
+        self._silent_until = 0.0
 
     def buildProtocol(self, addr: Any) -> Any:
         """The protocol of an accepted connection; None closes it at once."""
-        port = self._port
-        if port.counts.enter(connection_key(addr.host)):
+        if self._port.connections.next(connection_key(addr.host)) is not Admission.REFUSED:
             return self._protocol(addr.host)
-        port.router.plan.log.record(
-            "debug", "CONNECTION_LIMIT", (("client_ip", addr.host), ("open", port.counts.total))
-        )
+        self._say_refused(addr.host)
         return None
 
-    def disconnected(self, address: str) -> None:
-        """A connection from ``address`` is gone."""
-        self._port.counts.leave(connection_key(address))
+    def connected(self, transport: Any) -> None:
+        """A connection has its protocol: count it, and perhaps let it wait unread.
+
+        It waits no longer than for its first bytes: that time limit of its protocol runs.
+        """
+        key = connection_key(transport.client[0])
+        if self._port.connections.enter(key, transport) is Admission.WAITING:
+            transport.pauseProducing()
+
+    def disconnected(self, transport: Any) -> None:
+        """A connection is gone."""
+        key = connection_key(transport.client[0])
+        following = self._port.connections.leave(key, transport)
+        if following is not None:
+            following.resumeProducing()
+
+    def _say_refused(self, peer: str) -> None:
+        """Log a refusal, at most once in a while."""
+        now = self._port.deadlines.now
+        if now >= self._silent_until:
+            self._silent_until = now + REFUSALS_SECS
+            record = (("client_ip", peer), ("open", self._port.connections.total))
+            self._port.router.plan.log.record("warn", "CONNECTION_LIMIT", record)
 
     def _protocol(self, peer: str) -> Any:
         raise NotImplementedError

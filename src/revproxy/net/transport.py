@@ -12,7 +12,7 @@ Refuses to know what the bytes mean.
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet import main, tcp, unix
 from twisted.python.failure import Failure
@@ -111,16 +111,22 @@ class EagerMixin(_Connection):  # type: ignore[misc]
 class EagerServer(EagerMixin, tcp.Server):  # type: ignore[misc]
     """An accepted TCP connection; a listening port's ``transport``.
 
-    The port's factory is told when it is lost: ``disconnected(address)``.
+    The port's factory is told of its beginning and of its end: ``connected(transport)`` and
+    ``disconnected(transport)``.
     """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        factory: Any = self.server.factory
+        self._factory = factory
+        factory.connected(self)
 
     def connectionLost(self, reason: Failure) -> None:
         """The connection is gone; told once."""
         open_until_now = hasattr(self, "socket")
         super().connectionLost(reason)
         if open_until_now:
-            factory: Any = self.server.factory
-            factory.disconnected(self.client[0])
+            self._factory.disconnected(self)
 
 
 class _EagerClient(EagerMixin, tcp.Client):  # type: ignore[misc]
@@ -164,6 +170,6 @@ def listen(reactor: Any, port: int, factory: Any, address: str, backlog: int = 4
         twisted.internet.error.CannotListenError: the address cannot be bound.
     """
     listening: tcp.Port = reactor.listenTCP(port, factory, backlog, address)
-    listening.transport = EagerServer
+    listening.transport = cast(Any, EagerServer)
     listening.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
