@@ -74,7 +74,9 @@ class Limits:
     max_connections: int = described(
         "downstream connections at once; 0 = half of RLIMIT_NOFILE less 64", 0
     )
-    max_connections_per_ip: int = described("the same per client address; 0 = no limit", 100)
+    max_connections_per_ip: int = described(
+        "served at once per client address, as many again wait; 0 = no limit", 100
+    )
     request_head_bytes: int = described("a request line with all header fields: 431", 32768)
     request_headers: int = described("header fields of a request: 431", 128)
     request_target_bytes: int = described("a request target: 414", 8192)
