@@ -15,6 +15,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from revproxy.control import proxy as control_proxy
 from revproxy.control.process import or_exit, stop_on_signals
 from revproxy.control.proxy import BindError, Proxy, check
 from revproxy.errors import ConfigError, ConfigErrors
@@ -52,7 +53,7 @@ class FakeReactor(Clock):
         self.when_running: list[Any] = []
         self.stops = 0
 
-    def listenTCP(self, port: int, factory: Any, backlog: int, interface: str) -> FakeListening:
+    def listen(self, reactor: Any, port: int, factory: Any, interface: str) -> FakeListening:
         if port in self.taken:
             raise CannotListenError(interface, port, self.taken[port])
         self.ports.append(FakeListening((interface, port), factory))
@@ -70,6 +71,7 @@ class ProxyCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.reactor = FakeReactor()
+        self.patch(control_proxy, "listen", self.reactor.listen)
         self.log_path = Path(self.mktemp())
         self.addCleanup(gc.unfreeze)
         self.printed_path = self.redirect_standard_output()

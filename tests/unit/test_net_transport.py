@@ -6,12 +6,14 @@ import errno
 import socket
 from typing import Any
 
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from revproxy.net.transport import READ_BYTES, EagerServer
+from revproxy.net.transport import READ_BYTES, EagerServer, listen
 from tests.support.fake_sockets import FIN, FakeConnection, FakeReactor, FakeSocket
 
 
@@ -285,7 +287,7 @@ class RecordingFactory:
     """Keeps who came and who was lost."""
 
     def __init__(self) -> None:
-        self.came: list[object] = []
+        self.came: list[Any] = []
         self.left: list[object] = []
 
     def connected(self, transport: object) -> None:
@@ -293,6 +295,24 @@ class RecordingFactory:
 
     def disconnected(self, transport: object) -> None:
         self.left.append(transport)
+
+
+class AcceptingFactory(RecordingFactory):
+    """Makes protocols, unless told otherwise."""
+
+    full = False
+    broken = False
+
+    def doStart(self) -> None:
+        """As of any factory."""
+
+    def doStop(self) -> None:
+        """As of any factory."""
+
+    def buildProtocol(self, address: object) -> RecordingProtocol | None:
+        if self.broken:
+            raise ZeroDivisionError
+        return None if self.full else RecordingProtocol()
 
 
 class Listening:
@@ -344,3 +364,54 @@ class SocketPairTests(SynchronousTestCase):
         self.reactor.advance(1)
         self.assertEqual(self.protocol.events, ["lost: ConnectionLost"])
         self.assertEqual(self.listening.factory.left, [self.transport])
+
+
+class PortTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.factory = AcceptingFactory()
+        self.reactor = FakeReactor()
+        self.port = listen(self.reactor, 0, self.factory, "127.0.0.1")
+        self.addCleanup(self.close)
+        self.address = self.port.socket.getsockname()
+
+    def close(self) -> None:
+        """End the port and what it accepted."""
+        for connection in (*self.factory.came, self.port):
+            connection.connectionLost(Failure(ConnectionDone()))
+
+    def connect(self) -> socket.socket:
+        """A client of the port."""
+        client = socket.create_connection(self.address)
+        self.addCleanup(client.close)
+        return client
+
+    def test_accepts(self) -> None:
+        """What has come is accepted, and gets a protocol and an eager transport without Nagle."""
+        clients = [self.connect() for _ in range(3)]
+        self.port.doRead()
+        self.assertEqual(len(self.factory.came), 3)
+        transport: Any = self.factory.came[0]
+        self.assertIsInstance(transport, EagerServer)
+        self.assertEqual(transport.getPeer().host, "127.0.0.1")
+        self.assertTrue(transport.getTcpNoDelay())
+        transport.write(b"hello")
+        self.assertEqual(clients[0].recv(5), b"hello")
+
+    def test_refused_by_factory(self) -> None:
+        """Without a protocol the connection is closed at once."""
+        self.factory.full = True
+        client = self.connect()
+        self.port.doRead()
+        self.assertEqual((self.factory.came, client.recv(1)), ([], b""))
+
+    def test_failing_factory(self) -> None:
+        """An exception of one connection closes that one, and the next is accepted."""
+        self.factory.broken = True
+        client = self.connect()
+        self.port.doRead()
+        self.assertEqual(client.recv(1), b"")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.factory.broken = False
+        self.connect()
+        self.port.doRead()
+        self.assertEqual(len(self.factory.came), 1)

@@ -84,7 +84,8 @@ class H1Requests:
         exchange = self._exchange
         if exchange is not None and exchange.head.content_length:
             exchange.flush()
-        self.flush()
+        if self.writer.said:
+            self.flush()
 
     def _read_buffer(self) -> bool:
         """A loop, however many requests are pipelined; returns whether a later turn goes on.

@@ -16,13 +16,14 @@ class ResponseWriter:
 
     Attributes:
         closing: the connection ends with the present response.
+        said: pieces that :meth:`take` will join.
         ends_by_close: only the connection's end marks the end of the present response.
     """
 
-    __slots__ = ("_begun", "_chunked", "_minor", "_said", "closing", "ends_by_close")
+    __slots__ = ("_begun", "_chunked", "_minor", "closing", "ends_by_close", "said")
 
     def __init__(self) -> None:
-        self._said: list[bytes] = []
+        self.said: list[bytes] = []
         self._begun = False
         self._chunked = False
         self._minor = 1
@@ -43,7 +44,7 @@ class ResponseWriter:
     def interim(self, head: ResponseHead) -> None:
         """A 1xx; HTTP/1.0 knows none (RFC 9110 15.2)."""
         if self._minor:
-            self._said.append(response_head_bytes(head.status, head.reason, head.fields, b""))
+            self.said.append(response_head_bytes(head.status, head.reason, head.fields, b""))
 
     def head(self, head: ResponseHead) -> None:
         """A final response head."""
@@ -57,7 +58,7 @@ class ResponseWriter:
                 self.ends_by_close = self.closing = True
         elif head.content_length >= 0 and head.status != 204:
             framing = b"Content-Length: %d\r\n" % head.content_length
-        self._said.append(
+        self.said.append(
             response_head_bytes(
                 head.status, head.reason, head.fields, framing + self._persistence()
             )
@@ -65,32 +66,32 @@ class ResponseWriter:
 
     def data(self, content: bytes) -> None:
         """A part of the body."""
-        self._said.append(chunk(content) if self._chunked else content)
+        self.said.append(chunk(content) if self._chunked else content)
 
     def end(self, trailers: list[Field]) -> None:
         """The body is complete; only a chunked one can have trailers."""
         if self._chunked:
-            self._said.append(last_chunk(trailers))
+            self.said.append(last_chunk(trailers))
 
     def own(self, status: int, fields: list[Field], *, with_body: bool) -> None:
         """A whole response of the proxy's own: its body is the reason phrase."""
         framing = self._persistence()
         if status == 204:
-            self._said.append(response_head_bytes(status, REASONS[status], fields, framing))
+            self.said.append(response_head_bytes(status, REASONS[status], fields, framing))
             return
         reason = REASONS[status]
         fields = [*fields, (b"Content-Type", b"text/plain; charset=utf-8")]
         framing = b"Content-Length: %d\r\n%b" % (len(reason), framing)
-        self._said.append(response_head_bytes(status, reason, fields, framing))
+        self.said.append(response_head_bytes(status, reason, fields, framing))
         if with_body:
-            self._said.append(reason)
+            self.said.append(reason)
 
     def take(self) -> bytes:
         """What has been said since the last time, in one piece."""
-        said = self._said
+        said = self.said
         if not said:
             return b""
-        self._said = []
+        self.said = []
         return said[0] if len(said) == 1 else b"".join(said)
 
     def _persistence(self) -> bytes:

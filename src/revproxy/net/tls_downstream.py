@@ -69,10 +69,10 @@ class ServerTls(TlsLayer):
         self._refuse("debug", "handshake timeout")
         self.transport.abortConnection()
 
-    def dataReceived(self, data: bytes) -> None:
-        """Collect the first flight; everything later goes straight through."""
+    def _not_flowing(self, data: bytes) -> None:
+        """Collect the first flight."""
         if self._tls is not None:
-            super().dataReceived(data)
+            super()._not_flowing(data)
             return
         if self._read_closed:
             return
@@ -99,7 +99,7 @@ class ServerTls(TlsLayer):
         self.deadline += timeouts.tls_handshake_secs - timeouts.client_hello_secs
         self._begin(chosen.context, server=True)
         flight, self._flight = self._flight, b""
-        super().dataReceived(flight)
+        super()._not_flowing(flight)
 
     def _alert(self, alert: Alert, level: str) -> None:
         """Refuse by a fatal alert, in a record written by hand (RFC 8446 5.1, 6)."""

@@ -54,6 +54,7 @@ class TlsLayer:
         self.transport: Any = None
         self._tls: SSLObject | None = None
         self._established = False
+        self._flowing = False
         self._read_closed = False
         self._write_closed = False
 
@@ -72,16 +73,24 @@ class TlsLayer:
 
     def dataReceived(self, data: bytes) -> None:
         """Take records from the peer."""
+        if self._flowing:
+            self._incoming.write(data)
+            self._decrypt()
+        else:
+            self._not_flowing(data)
+
+    def _not_flowing(self, data: bytes) -> None:
+        """Bytes of the handshake, or after one side has closed."""
         if self._write_closed and self.upper is not None:
             # Only lingering: the upper protocol counts what it throws away.
             self.upper.dataReceived(data)
-            return
-        if self._read_closed:
-            # OpenSSL reads nothing after a close_notify, so that this would only pile up.
-            return
-        self._incoming.write(data)
-        if not self._established and not self._handshake():
-            return
+        elif not self._read_closed:
+            # (OpenSSL reads nothing after a close_notify: there it would only pile up.)
+            self._incoming.write(data)
+            if self._handshake():
+                self._decrypt()
+
+    def _decrypt(self) -> None:
         try:
             self._deliver()
         except SSLError as error:
@@ -103,7 +112,7 @@ class TlsLayer:
             self._flush()
             self._failed(error)
             return False
-        self._established = True
+        self._established = self._flowing = True
         self._handshake_done()
         return True
 
@@ -141,6 +150,7 @@ class TlsLayer:
     def _peer_closed(self) -> None:
         if not self._read_closed:
             self._read_closed = True
+            self._flowing = False
             if self.upper is not None and self._established:
                 self.upper.readConnectionLost()
 
@@ -240,6 +250,7 @@ class TlsLayer:
         if self._tls is None or self._write_closed:
             return
         self._write_closed = True
+        self._flowing = False
         if self._established:
             try:
                 self._tls.unwrap()

@@ -15,12 +15,15 @@ import socket
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet import main, tcp, unix
+from twisted.internet.address import IPv6Address
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 READ_BYTES = 262144
 """The most that one read takes from a socket: a quarter of a mebibyte moves bodies 1.2 times as
 fast as 64 KiB, and costs small requests nothing."""
 
+_log = Logger()
 _CLOSED = Failure(main.CONNECTION_DONE)
 
 # Twisted's interfaces are opaque to mypy (methods without self), hence the Any in this package,
@@ -115,9 +118,27 @@ class EagerServer(EagerMixin, tcp.Server):  # type: ignore[misc]
     ``disconnected(transport)``.
     """
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        factory: Any = self.server.factory
+    def __init__(
+        self,
+        skt: socket.socket,
+        protocol: Any,
+        client: tuple[Any, ...],
+        server: tcp.Port,
+        sessionno: int,
+        reactor: Any,
+    ) -> None:
+        # As tcp.Server, less the names that it makes up for its log.
+        tcp.Connection.__init__(self, skt, protocol, reactor)
+        if len(client) != 2:
+            self._addressType = IPv6Address
+        self.server = server
+        self.client = client
+        self.sessionno = sessionno
+        self.hostname = client[0]
+        self.logstr = self.repstr = "downstream connection"
+        self.startReading()
+        self.connected = 1
+        factory: Any = server.factory
         self._factory = factory
         factory.connected(self)
 
@@ -161,15 +182,52 @@ class EagerUnixConnector(unix.Connector):
         return client
 
 
+class EagerPort(tcp.Port):
+    """A listening TCP port; connections get :class:`EagerServer`."""
+
+    transport = cast(Any, EagerServer)
+
+    def doRead(self) -> None:
+        """Accept what has come, as stock Twisted does, less what it does for its own log.
+
+        Where ``accept`` fails (no descriptor is left), stock Twisted's way out is taken.
+        """
+        for accepted in range(self.numberAccepts):
+            try:
+                skt, address = self.socket.accept()
+            except BlockingIOError:
+                self.numberAccepts = max(1, accepted)
+                return
+            except OSError:
+                super().doRead()
+                return
+            self._begin(skt, address)
+        self.numberAccepts += 20
+
+    def _begin(self, skt: socket.socket, address: tuple[Any, ...]) -> None:
+        try:
+            factory: Any = self.factory
+            protocol = factory.buildProtocol(self._buildAddr(address[:2]))
+            if protocol is None:
+                skt.close()
+                return
+            self.sessionno += 1
+            transport = EagerServer(skt, protocol, address, self, self.sessionno, self.reactor)
+            protocol.makeConnection(transport)
+        except Exception:
+            _log.failure("while accepting a connection")
+            skt.close()
+
+
 def listen(reactor: Any, port: int, factory: Any, address: str, backlog: int = 4096) -> tcp.Port:
-    """Listen on a TCP port; connections get :class:`EagerServer`.
+    """Listen on a TCP port.
 
     TCP_NODELAY is set on the listening socket and inherited by what it accepts.
 
     Raises:
         twisted.internet.error.CannotListenError: the address cannot be bound.
     """
-    listening: tcp.Port = reactor.listenTCP(port, factory, backlog, address)
-    listening.transport = cast(Any, EagerServer)
+    listening = EagerPort(port, factory, backlog, address, reactor)
+    listening.startListening()
     listening.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
