@@ -14,7 +14,7 @@ from twisted.python import usage
 from zope.interface import implementer
 
 import revproxy
-from revproxy.control.process import or_exit, stop_on_signals
+from revproxy.control.process import or_exit, serve_log, stop_on_signals
 from revproxy.control.proxy import Proxy, check
 from revproxy.control.record_log import observe_twisted
 from revproxy.errors import ConfigErrors
@@ -122,4 +122,5 @@ def makeService(options: Options) -> TwistdProxy:
         proxy.pid_file = options.parent["pidfile"]
     _late.observer = observe_twisted(proxy.log)
     stop_on_signals(reactor)
+    serve_log(proxy, reactor)
     return proxy

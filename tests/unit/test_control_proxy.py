@@ -144,6 +144,7 @@ class LifeTests(ProxyCase):
         self.successResultOf(proxy.stopService())
         self.assertTrue(all(port.stopped for port in self.reactor.ports))
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+        proxy.writer.close()
         log = self.log_path.read_text()
         self.assertIn("INFO START listeners=1 sites=2 max_connections=77", log)
         self.assertIn("WARN TLS_CERTIFICATE", log)
@@ -156,6 +157,7 @@ class LifeTests(ProxyCase):
         proxy.privilegedStartService()
         proxy.startService()
         self.successResultOf(proxy.stopService())
+        proxy.writer.close()
         self.assertTrue(self.log_path.read_text().startswith("{"))
 
     def test_unusable_log(self) -> None:

@@ -89,6 +89,21 @@ class DeadlinesTests(SynchronousTestCase):
         self.deadlines.forget(watched)
         self.deadlines.forget(watched)
 
+    def test_failing(self) -> None:
+        """One that fails at its time limit is logged and forgotten; the others are told."""
+
+        class Failing(RecordingWatched):
+            def expired(self, now: float) -> None:
+                super().expired(now)
+                raise ZeroDivisionError
+
+        failing = [Failing(self.deadlines, 0.0) for _ in range(2)]
+        sound = [RecordingWatched(self.deadlines, 0.0) for _ in range(4)]
+        self.wait(1.0)
+        self.assertEqual([len(one.expirations) for one in failing], [1, 1])
+        self.assertEqual([len(one.expirations) for one in sound], [2] * 4)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+
     def test_soon(self) -> None:
         """What is to be called soon is called in the next turn and not within soon()."""
         called: list[int] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.error import ConnectionRefusedError
 
+from revproxy.wire.chunked import CHUNKS_AT_ONCE
 from tests.support.playbook import (
     CHUNKED_POST,
     DATE_LINE,
@@ -212,6 +213,35 @@ class UpstreamLossTests(PlaybookCase):
             self.assertEqual(down.heard(), CHUNKED + b"2\r\nab\r\n")
             self.assertEqual(down.ended, "closed")
             self.assertEqual(stage.log.requests[0]["cut"], "upstream")
+
+    def test_many_chunks_and_the_end_at_once(self) -> None:
+        """A close that is seen before all of the chunks have had their turn cuts nothing."""
+        many = 3 * CHUNKS_AT_ONCE
+        stage = self.stage()
+        down = stage.downstream()
+        down.says(GET)
+        up = stage.upstream()
+        # As over TLS, where the close_notify comes with the last bytes.
+        up.connection.protocol.dataReceived(CHUNKED + b"1\r\nx\r\n" * many + b"0\r\n\r\n")
+        up.connection.protocol.readConnectionLost()
+        stage.wait(0.1)
+        body = down.heard().removeprefix(CHUNKED)
+        self.assertEqual(body.count(b"x"), many)
+        self.assertTrue(body.endswith(b"0\r\n\r\n"))
+        self.assertEqual((stage.log.upstream_errors, stage.pool.idle), ([], 0))
+
+    def test_many_chunks_and_a_cut_at_once(self) -> None:
+        """The same without the last chunk is cut, after everything that came."""
+        stage = self.stage()
+        down = stage.downstream()
+        down.says(GET)
+        up = stage.upstream()
+        up.connection.protocol.dataReceived(CHUNKED + b"1\r\nx\r\n" * (2 * CHUNKS_AT_ONCE))
+        up.connection.protocol.readConnectionLost()
+        stage.wait(0.1)
+        self.assertEqual(down.heard().removeprefix(CHUNKED).count(b"x"), 2 * CHUNKS_AT_ONCE)
+        self.assertEqual(down.ended, "closed")
+        self.assertEqual(stage.log.requests[0]["cut"], "upstream")
 
     def test_body_until_close(self) -> None:
         """A FIN ends a body without length; it goes out chunked and complete."""

@@ -101,11 +101,13 @@ class AttemptTests(PlaybookCase):
             self.assertEqual(exchange.errors, [(502, reason)])
 
     def test_no_address(self) -> None:
-        """A name without addresses is 502, and asked for again at once."""
+        """A name without addresses is 502, and asked for again by whoever needs it next."""
         stage = self.stage(settings=NAMED)
         exchange = self.acquired(stage)
         stage.resolver.answer()
         self.assertEqual(exchange.errors, [(502, "name resolution failed")])
+        self.assertEqual(stage.resolver.asked, [])
+        self.acquired(stage)
         self.assertEqual(len(stage.resolver.asked), 1)
 
     def test_silent_resolver(self) -> None:

@@ -66,6 +66,24 @@ def _stop(reactor: Any) -> None:
         reactor.stop()
 
 
+def serve_log(proxy: Proxy, reactor: Any) -> None:
+    """SIGUSR1 opens the log files again (rotation), and the log is closed last of all.
+
+    SIGHUP, which asks for a reload, must not end the process; a reload is not available yet.
+    """
+
+    def refuse_reload() -> None:
+        record = (("status", "error"), ("error", "reload is not available yet"))
+        proxy.log.record("error", "CONFIG_RELOAD", record)
+
+    def install() -> None:
+        signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(proxy.writer.reopen))
+        signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(refuse_reload))
+
+    reactor.callWhenRunning(install)
+    reactor.addSystemEventTrigger("after", "shutdown", proxy.writer.close)
+
+
 def run(proxy: Proxy, reactor: Any, started: Callable[[], None] = lambda: None) -> None:
     """Serve in the foreground until a signal ends it.
 
@@ -79,5 +97,6 @@ def run(proxy: Proxy, reactor: Any, started: Callable[[], None] = lambda: None) 
     proxy.startService()
     reactor.addSystemEventTrigger("before", "shutdown", proxy.stopService)
     stop_on_signals(reactor)
+    serve_log(proxy, reactor)
     reactor.callWhenRunning(started)
     reactor.run()

@@ -13,7 +13,6 @@ from typing import Any
 
 from attrs import define, field
 from twisted.application.service import MultiService, Service
-from twisted.internet.defer import DeferredList
 from twisted.internet.error import CannotListenError
 
 from revproxy.control.descriptors import most_connections, raise_descriptor_limit
@@ -93,8 +92,9 @@ class Proxy(MultiService):
         self.writer, self.log = _open_log(configuration, wall)
         self.deadlines = Deadlines(reactor)
         self.connections: ConnectionLimit[Any] = ConnectionLimit()
+        descriptors = raise_descriptor_limit()
         self.max_connections = configuration.limits.max_connections or most_connections(
-            raise_descriptor_limit()
+            descriptors
         )
         self.connections.configure(
             self.max_connections, configuration.limits.max_connections_per_ip
@@ -136,16 +136,16 @@ class Proxy(MultiService):
         gc.freeze()
 
     def stopService(self) -> Any:
-        """Accept no more, close what is open, write the rest of the log."""
-        stopping = super().stopService() or DeferredList([])
+        """Accept no more, and let go of what is idle.
+
+        The log stays open: exchanges that the reactor cuts at its end have their records to
+        write. ``writer.close`` comes after that.
+        """
+        stopping = super().stopService()
         self.deadlines.stop()
         self.workshop.close()
         self.log.record("info", "STOP", ())
-        return stopping.addBoth(self._stopped)
-
-    def _stopped(self, result: Any) -> Any:
-        self.writer.close()
-        return result
+        return stopping
 
 
 def check(configuration: Configuration, now: float) -> tuple[str, list[str]]:

@@ -2,8 +2,8 @@
 
 Owns the sweep: twice a second every watched object whose ``deadline`` has passed is told. Setting
 a deadline is an attribute write, so a request costs no timer (a ``callLater`` costs a heap
-operation and an object). A limit fires up to two sweeps late and never early. Refuses to know
-what a limit is for.
+operation and an object). A limit fires up to three sweeps late; limits that count from the time
+of the last sweep may fire one sweep early. Refuses to know what a limit is for.
 """
 
 from __future__ import annotations
@@ -12,10 +12,17 @@ from collections.abc import Callable
 from math import inf
 from typing import Any, Protocol
 
+from twisted.logger import Logger
+
 from revproxy.model.seams import Clock
+
+_log = Logger()
 
 SWEEP_SECS = 0.5
 """Seconds from one sweep to the next."""
+
+SLACK_SECS = 2 * SWEEP_SECS
+"""Added to :attr:`Deadlines.now`, which may be a sweep old, where the exact time is not read."""
 
 NEVER = inf
 """The deadline of what has none."""
@@ -78,4 +85,12 @@ class Deadlines:
         for watched in [one for one in self._watched if one.deadline < now]:
             # What one does about its deadline may end or move that of another.
             if watched in self._watched and watched.deadline < now:
-                watched.expired(now)
+                self._tell(watched, now)
+
+    def _tell(self, watched: Watched, now: float) -> None:
+        """One that fails must not keep the others from being told."""
+        try:
+            watched.expired(now)
+        except Exception:
+            self.forget(watched)
+            _log.failure("at a time limit")

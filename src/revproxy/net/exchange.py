@@ -87,7 +87,7 @@ class Exchange:
         elif self.front.identity is not None and not self.front.identity.covers(head.host):
             self._answer(421)
         elif head.content_length > plan.body_limit:
-            self._answer(413)
+            self._answer(413, close=True)
         else:
             self._route = route
             if head.expect_continue and head.content_length:
@@ -288,7 +288,6 @@ class Exchange:
         error: str | None = None,
     ) -> None:
         self._status = status
-        close = close or status in (400, 408, 413, 431)
         self._record((("error", error),) if error else ())
         self.front.answer(status, [*fields, *(self._fields or ())], close=close)
 

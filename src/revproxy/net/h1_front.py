@@ -118,7 +118,7 @@ class H1Front(H1Requests):
         else:
             self._leave().close()
 
-    # Requests
+    # The answering half
 
     def finish(self, trailers: list[Field]) -> None:
         """The response is complete."""

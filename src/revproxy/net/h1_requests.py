@@ -75,8 +75,10 @@ class H1Requests:
         if self._advancing:
             return
         self._advancing = True
-        more = self._read_buffer()
-        self._advancing = False
+        try:
+            more = self._read_buffer()
+        finally:
+            self._advancing = False
         if self._intake.closed and not more:
             self._read_all()
         if self._buffer or self._intake.ahead:
@@ -220,8 +222,6 @@ class H1Requests:
             self._body.stop(self._deadlines.now)
         elif self._body is not None:
             self._body.go_on(self._deadlines.now)
-
-    # Responses
 
     # What the answering half does
 

@@ -245,7 +245,8 @@ class Attempt(ClientFactory):
 
     def _failed(self, error: ProxyError) -> None:
         self._finish()
-        self._pool.names.doubt()
+        if self._tried:
+            self._pool.names.doubt()
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.failed(error)

@@ -42,6 +42,7 @@ class _Port(Factory):
 
         It waits no longer than for its first bytes: that time limit of its protocol runs.
         """
+        transport.high_water = self._port.router.plan.limits.buffered_bytes
         key = connection_key(transport.client[0])
         if self._port.connections.enter(key, transport) is Admission.WAITING:
             transport.pauseProducing()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from select import EPOLLIN
+from time import monotonic
 from typing import Any
 
 from twisted.internet.epollreactor import EPollReactor
@@ -20,7 +21,9 @@ _log = Logger()
 
 
 class LeanEPollReactor(EPollReactor):
-    """See the module."""
+    """See the module. Its clock is monotonic, so that setting the system's moves no time limit."""
+
+    seconds = staticmethod(monotonic)
 
     def doPoll(self, timeout: float | None) -> None:
         """Wait for events, at most ``timeout`` seconds, and tell their selectables."""

@@ -65,8 +65,9 @@ class ServerTls(TlsLayer):
         self._deadlines.watch(self)
 
     def expired(self, now: float) -> None:
-        """No ClientHello, or no end of the handshake, in time."""
-        self._refuse("debug", "handshake timeout")
+        """No ClientHello, or no end of the handshake, in time; or what refuses is not taken."""
+        if not self._read_closed:
+            self._refuse("debug", "handshake timeout")
         self.transport.abortConnection()
 
     def _not_flowing(self, data: bytes) -> None:
@@ -128,7 +129,6 @@ class ServerTls(TlsLayer):
         self.transport.loseConnection()
 
     def _refuse(self, level: str, reason: str) -> None:
-        self._deadlines.forget(self)
         self._read_closed = True
         self._refused(self, level, reason)
 

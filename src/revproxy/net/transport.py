@@ -136,18 +136,18 @@ class EagerServer(EagerMixin, tcp.Server):  # type: ignore[misc]
         self.sessionno = sessionno
         self.hostname = client[0]
         self.logstr = self.repstr = "downstream connection"
+        self._factory: Any = server.factory
         self.startReading()
         self.connected = 1
-        factory: Any = server.factory
-        self._factory = factory
-        factory.connected(self)
 
     def connectionLost(self, reason: Failure) -> None:
         """The connection is gone; told once."""
         open_until_now = hasattr(self, "socket")
-        super().connectionLost(reason)
-        if open_until_now:
-            self._factory.disconnected(self)
+        try:
+            super().connectionLost(reason)
+        finally:
+            if open_until_now:
+                self._factory.disconnected(self)
 
 
 class _EagerClient(EagerMixin, tcp.Client):  # type: ignore[misc]
@@ -205,6 +205,7 @@ class EagerPort(tcp.Port):
         self.numberAccepts += 20
 
     def _begin(self, skt: socket.socket, address: tuple[Any, ...]) -> None:
+        transport = None
         try:
             factory: Any = self.factory
             protocol = factory.buildProtocol(self._buildAddr(address[:2]))
@@ -213,10 +214,14 @@ class EagerPort(tcp.Port):
                 return
             self.sessionno += 1
             transport = EagerServer(skt, protocol, address, self, self.sessionno, self.reactor)
+            factory.connected(transport)
             protocol.makeConnection(transport)
         except Exception:
             _log.failure("while accepting a connection")
-            skt.close()
+            if transport is None:
+                skt.close()
+            else:
+                transport.abortConnection()
 
 
 def listen(reactor: Any, port: int, factory: Any, address: str, backlog: int = 4096) -> tcp.Port:

@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from revproxy.errors import BadResponse, ProxyError, Side
 from revproxy.model.http import CHUNKED, UNTIL_CLOSE
-from revproxy.net.deadlines import NEVER
+from revproxy.net.deadlines import NEVER, SLACK_SECS
 from revproxy.wire.chunked import LAST_CHUNK, ChunkedDecoder, ChunkedError, chunk
 from revproxy.wire.fields import has_bare_line_feed
 from revproxy.wire.response_head import read_response_head
@@ -40,16 +40,17 @@ class UpstreamH1:
         reused: whether it has served an exchange before the present one.
     """
 
-    __slots__ = ("_behind", "_buffer", "_chunked_out", "_decoder", "_interim", "_keep_alive",
-                 "_left", "_method", "_out", "_paused", "_pool", "_ready", "_request_done",
-                 "_taken", "_timeout", "deadline", "exchange", "reused", "transport",
-                 "usable")  # fmt: skip
+    __slots__ = ("_behind", "_buffer", "_chunked_out", "_decoder", "_ended", "_interim",
+                 "_keep_alive", "_left", "_method", "_out", "_paused", "_pool", "_ready",
+                 "_request_done", "_taken", "_timeout", "deadline", "exchange", "reused",
+                 "transport", "usable")  # fmt: skip
 
     def __init__(self, pool: Pool, ready: Callable[[UpstreamH1], None]) -> None:
         self._pool = pool
         self._ready = ready
         self._timeout = pool.settings.request_secs
         self._behind = False
+        self._ended = False
         self._buffer = b""
         self._out: list[bytes] = []
         self._left: int | None = None
@@ -79,7 +80,7 @@ class UpstreamH1:
         self._interim = 0
         self._chunked_out = chunked
         self._request_done = not has_body
-        self.deadline = self._pool.deadlines.now + self._timeout + 1.0
+        self.deadline = self._pool.deadlines.now + self._timeout + SLACK_SECS
         if has_body:
             self._taken = self.transport.taken
             self._out.append(head)
@@ -95,7 +96,7 @@ class UpstreamH1:
         if self._chunked_out:
             self._out.append(LAST_CHUNK)
         self._request_done = True
-        self.deadline = self._pool.deadlines.now + self._timeout + 1.0
+        self.deadline = self._pool.deadlines.now + self._timeout + SLACK_SECS
 
     def flush(self) -> None:
         """Send what is queued, as one write."""
@@ -163,7 +164,7 @@ class UpstreamH1:
                 if not self._read_heads(data, exchange):
                     return
                 data, self._buffer = self._buffer, b""
-            self.deadline = self._pool.deadlines.now + self._timeout + 1.0
+            self.deadline = self._pool.deadlines.now + self._timeout + SLACK_SECS
             self._read_body(data, exchange)
         except ProxyError as error:
             self._fail(error)
@@ -173,7 +174,11 @@ class UpstreamH1:
             exchange.front.flush()
 
     def readConnectionLost(self) -> None:
-        """The upstream's FIN."""
+        """The upstream's FIN, or over TLS its close_notify, which comes with the last bytes."""
+        if self._behind:
+            # What has come is read first.
+            self._ended, self._keep_alive = True, False
+            return
         exchange = self.exchange
         if exchange is None or self._left != UNTIL_CLOSE:
             self._fail(self._lost_error())
@@ -299,9 +304,14 @@ class UpstreamH1:
         if exchange is None or not self._behind or self._paused:
             return
         self._behind = False
-        self.transport.resumeProducing()
         data, self._buffer = self._buffer, b""
         self._read(data, exchange)
+        if self._behind or self.exchange is not exchange:
+            return
+        if self._ended:
+            self.readConnectionLost()
+        elif not self._paused:
+            self.transport.resumeProducing()
 
     def _complete(self) -> None:
         """The response is whole: back into the pool, if nothing speaks against it."""
