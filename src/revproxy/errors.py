@@ -14,7 +14,6 @@ class Side(Enum):
 
     DOWNSTREAM = "downstream"
     UPSTREAM = "upstream"
-    INTERNAL = "internal"
 
 
 class ProxyError(Exception):

@@ -120,6 +120,8 @@ class Workshop:
             (site.host, self._route(site, configuration.limits, pools))
             for site in configuration.all_sites()
         )
+        if any(settings.tls for settings in pools):
+            self._upstream_trust()  # reads the system's roots, which takes 20 ms
         for settings, pool in self._pools.items():
             if settings not in pools:
                 pool.close()
@@ -174,7 +176,7 @@ class Workshop:
         )
 
     def _upstream_trust(self) -> TlsContext:
-        """The one context for all TLS upstreams, made at the first need of it."""
+        """The one context for all TLS upstreams, made when the first of them is configured."""
         if self._trust is None:
             self._trust = upstream_context()
         return self._trust

@@ -68,7 +68,7 @@ class AccessLog(Protocol):
             path: its path without the query.
             status: what the downstream was answered.
             upstream: who answered, as configured; ``""`` or ``"-"`` when nobody was asked.
-            duration_ms: from the head's first byte to the response's last.
+            duration_ms: from the whole request head to the response's last byte.
             more: further fields, shown after these.
             also: the site's own log file, which gets the record too.
         """

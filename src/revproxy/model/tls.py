@@ -16,9 +16,6 @@ TlsContext = SSLContext
 UNRECOGNIZED_NAME = 112
 """TLS alert: no certificate covers the name asked for (RFC 6066 3)."""
 
-INTERNAL_ERROR = 80
-"""TLS alert: something unrelated to the peer failed (RFC 8446 6.2)."""
-
 
 @frozen
 class ClientHello:

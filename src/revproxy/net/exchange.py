@@ -15,6 +15,7 @@ from revproxy.errors import ProxyError, Side
 from revproxy.model.http import CHUNKED, Field, RequestHead, ResponseHead
 from revproxy.net.front import Front
 from revproxy.net.plan import Plan, Route
+from revproxy.net.upstream import UpstreamConnection
 from revproxy.policy.forwarded import settle_forwarded
 from revproxy.policy.outcome import CLIENT_CLOSED, may_retry
 from revproxy.policy.rate_limit import retry_after
@@ -22,7 +23,6 @@ from revproxy.policy.upstream_request import upstream_request_head
 
 if TYPE_CHECKING:
     from revproxy.net.pool import Attempt
-    from revproxy.net.upstream_h1 import UpstreamH1
 
 
 class Exchange:
@@ -45,7 +45,7 @@ class Exchange:
         self._plan = plan
         self._client = front.peer
         self._route: Route | None = None
-        self._connection: UpstreamH1 | None = None
+        self._connection: UpstreamConnection | None = None
         self._attempt: Attempt | None = None
         self._started = plan.clock()
         self._status = 0
@@ -146,7 +146,7 @@ class Exchange:
 
     # From the pool
 
-    def attached(self, connection: UpstreamH1) -> None:
+    def attached(self, connection: UpstreamConnection) -> None:
         """A connection is there: send the request as far as it has come."""
         self._attempt = None
         self._connection = connection
@@ -293,7 +293,7 @@ class Exchange:
 
     # Upstream
 
-    def _send_held(self, connection: UpstreamH1) -> None:
+    def _send_held(self, connection: UpstreamConnection) -> None:
         held, self._held = self._held, []
         if held:
             self._held_bytes = 0

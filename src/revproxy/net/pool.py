@@ -22,13 +22,14 @@ from revproxy.net.deadlines import NEVER, Deadlines
 from revproxy.net.names import Names
 from revproxy.net.tls_upstream import ClientTls
 from revproxy.net.transport import EagerConnector, EagerUnixConnector
+from revproxy.net.upstream import UpstreamConnection
 from revproxy.net.upstream_h1 import UpstreamH1
 
 
 class Waiting(Protocol):
     """An exchange that wants a connection."""
 
-    def attached(self, connection: UpstreamH1) -> None:
+    def attached(self, connection: UpstreamConnection) -> None:
         """Here it is."""
 
     def failed(self, error: ProxyError) -> None:

@@ -26,11 +26,10 @@ from revproxy.wire.fields import (
     is_token_list,
     tokens,
 )
+from revproxy.wire.framing import read_connection, read_content_length
 from revproxy.wire.host import normal_host
 from revproxy.wire.request_line import parse_request_line
 
-_CONTENT_LENGTH_DIGITS = 18
-_LASTING_OPTIONS = frozenset((b"close", b"keep-alive"))
 _lines = FieldLineReader(REQUEST_FIELDS)
 
 
@@ -111,7 +110,10 @@ def validated_head(
         _chunked(codings, minor)
         head.content_length = CHUNKED
     elif lengths:
-        head.content_length = content_length(lengths)
+        try:
+            head.content_length = read_content_length(lengths)
+        except ValueError as error:
+            raise BadRequest(400, str(error)) from None
     if connection:
         _settle_connection(head, connection)
     return head
@@ -164,26 +166,11 @@ def _chunked(codings: list[bytes], minor: int) -> None:
     raise BadRequest(400, "invalid transfer-encoding")
 
 
-def content_length(values: list[bytes]) -> int:
-    """The length that the Content-Length values of one message give (RFC 9112 6.3).
-
-    Raises:
-        BadRequest: 400 for more than one, also equal ones, and anything but digits.
-    """
-    if len(values) != 1 or not values[0].isdigit() or len(values[0]) > _CONTENT_LENGTH_DIGITS:
-        raise BadRequest(400, "invalid content-length")
-    return int(values[0])
-
-
 def _settle_connection(head: RequestHead, values: list[bytes]) -> None:
-    """Persistence (RFC 9112 9.3), and the fields that Connection names (RFC 9110 7.6.1)."""
-    if len(values) == 1 and values[0].lower() == b"keep-alive":
-        head.keep_alive = True
-        return
-    options = tokens(values)
-    head.keep_alive = b"close" not in options and (head.minor == 1 or b"keep-alive" in options)
-    if options - _LASTING_OPTIONS:
-        head.fields = [field for field in head.fields if field[0].lower() not in options]
+    """Persistence, and the fields that Connection names."""
+    head.keep_alive, named = read_connection(values, http_1_0=head.minor == 0)
+    if named:
+        head.fields = [field for field in head.fields if field[0].lower() not in named]
         head.client_address_fields = [
-            field for field in head.client_address_fields if field[0].lower() not in options
+            field for field in head.client_address_fields if field[0].lower() not in named
         ]

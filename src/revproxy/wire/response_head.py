@@ -18,8 +18,8 @@ from revproxy.wire.fields import (
     DATE,
     RESPONSE_FIELDS,
     TRANSFER_ENCODING,
-    tokens,
 )
+from revproxy.wire.framing import read_connection, read_content_length
 
 REMEMBERED_STATUS_LINES = 256
 """How many status lines are remembered with what they say."""
@@ -28,8 +28,6 @@ REMEMBERED_STATUS_LINE_BYTES = 64
 """Longer ones are read anew each time."""
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t -~\x80-\xff]*))?")
-_CONTENT_LENGTH_DIGITS = 18
-_LASTING_OPTIONS = frozenset((b"close", b"keep-alive"))
 _lines = FieldLineReader(RESPONSE_FIELDS)
 
 
@@ -91,14 +89,10 @@ def _settle(head: ResponseHead, fields: list[FieldLine], *, http_1_0: bool, meth
 
 
 def _settle_connection(head: ResponseHead, values: list[bytes], *, http_1_0: bool) -> None:
-    if len(values) == 1 and values[0].lower() == b"keep-alive":
-        head.keep_alive = True
-        return
-    options = tokens(values)
-    head.keep_alive = b"close" not in options and (not http_1_0 or b"keep-alive" in options)
-    if options - _LASTING_OPTIONS:
-        head.fields = [field for field in head.fields if field[0].lower() not in options]
-        head.has_date = head.has_date and b"date" not in options
+    head.keep_alive, named = read_connection(values, http_1_0=http_1_0)
+    if named:
+        head.fields = [field for field in head.fields if field[0].lower() not in named]
+        head.has_date = head.has_date and b"date" not in named
 
 
 def _settle_body(
@@ -114,10 +108,10 @@ def _settle_body(
     if lengths:
         if codings:
             raise BadResponse("content-length with transfer-encoding in the response")
-        digits = lengths[0]
-        if len(lengths) != 1 or not digits.isdigit() or len(digits) > _CONTENT_LENGTH_DIGITS:
-            raise BadResponse("invalid content-length in the response")
-        head.content_length = int(digits)
+        try:
+            head.content_length = read_content_length(lengths)
+        except ValueError as error:
+            raise BadResponse(f"{error} in the response") from None
     if codings and (len(codings) != 1 or codings[0].lower() != b"chunked" or http_1_0):
         raise BadResponse("invalid transfer-encoding in the response")
     if method == b"HEAD" or head.status < 200 or head.status in (204, 304):

@@ -1,0 +1,47 @@
+"""What an exchange expects of a connection to an upstream, whatever it speaks.
+
+Owns the Protocol. Refuses to know any such connection.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from revproxy.net.exchange import Exchange
+
+
+class UpstreamConnection(Protocol):
+    """One connection of a pool, which serves one exchange at a time.
+
+    Attributes:
+        reused: whether it has served another exchange before.
+    """
+
+    reused: bool
+
+    def begin(
+        self, exchange: Exchange, head: bytes, method: bytes, *, has_body: bool, chunked: bool
+    ) -> None:
+        """Send a request's head; its body follows, if it has one."""
+
+    def send_body(self, content: bytes) -> None:
+        """Queue a part of the request body until :meth:`flush`."""
+
+    def end(self) -> None:
+        """The request body is complete."""
+
+    def flush(self) -> None:
+        """Send what is queued."""
+
+    def wait_for_continue(self) -> None:
+        """The request body is held back until a 100 or for a second."""
+
+    def pause(self) -> None:
+        """The downstream takes nothing: stop reading."""
+
+    def resume(self) -> None:
+        """The downstream takes bytes again."""
+
+    def abandon(self) -> None:
+        """The exchange is over before its response is."""
