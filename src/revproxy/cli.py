@@ -89,7 +89,7 @@ def _demo(options: argparse.Namespace) -> None:
         demo = demo_setup(reactor, directory)
         proxy = or_exit(lambda: Proxy(demo.configuration, reactor))
         demo.upstream.setServiceParent(proxy)
-        run(proxy, reactor, lambda: print(demo.text, flush=True))  # noqa: T201
+        run(proxy, reactor, lambda: print(demo.text, flush=True), hangup_ends=True)  # noqa: T201
         sys.exit(0)
 
 

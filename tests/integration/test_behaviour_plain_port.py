@@ -95,7 +95,9 @@ class ConnectionLimitTests(ProxyCase):
         """Connections of one address beyond the limit wait, as many again; the rest is closed."""
         first = [self.client(source="127.0.0.9") for _ in range(3)]
         for client in first:
-            self.assertEqual(client.ask(self.request()).status, 200)
+            # In the middle of a request, so that none of them is idle.
+            client.send(self.request(b"/", b"Content-Length: 3", method=b"POST"), b"ab")
+        self.upstream.wait_until(lambda: self.upstream.open_connections >= 3, 5)
         # One port accepts in the order of arrival; between two ports there is none.
         waiting = [self.plain_client(source="127.0.0.9") for _ in range(3)]
         self.assertTrue(self.plain_client(source="127.0.0.9").is_closed_by_proxy())
@@ -107,6 +109,23 @@ class ConnectionLimitTests(ProxyCase):
             client.close()
             self.assertEqual(following.read_response().status, 301)
             following.close()
+
+    def test_idle_connections_give_way(self) -> None:
+        """A connection between requests is closed when another of its client waits."""
+        idle = [self.client(source="127.0.0.12") for _ in range(3)]
+        for client in idle:
+            self.assertEqual(client.ask(self.request()).status, 200)
+        for _ in range(4):
+            with self.client(source="127.0.0.12") as more:
+                self.assertEqual(more.ask(self.request()).status, 200)
+        self.assertTrue(idle[0].is_closed_by_proxy())
+
+    def test_kept_alive_burst(self) -> None:
+        """Connections that stay open after their answer do not keep those that wait out."""
+        clients = [self.plain_client(source="127.0.0.13") for _ in range(6)]
+        for client in clients:
+            client.send(self.request())
+        self.assertEqual([client.read_response().status for client in clients], [301] * 6)
 
     def test_burst(self) -> None:
         """Twice as many downloads at once as one address may have all succeed."""

@@ -66,37 +66,48 @@ def _stop(reactor: Any) -> None:
         reactor.stop()
 
 
-def serve_log(proxy: Proxy, reactor: Any) -> None:
+def serve_log(proxy: Proxy, reactor: Any, *, hangup_ends: bool = False) -> None:
     """SIGUSR1 opens the log files again (rotation), and the log is closed last of all.
 
     SIGHUP, which asks for a reload, must not end the process; a reload is not available yet.
+    With ``hangup_ends`` it is what a closed terminal sends, and ends the process in order.
     """
 
-    def refuse_reload() -> None:
+    def hung_up() -> None:
+        if hangup_ends:
+            _stop(reactor)
+            return
         record = (("status", "error"), ("error", "reload is not available yet"))
         proxy.log.record("error", "CONFIG_RELOAD", record)
 
     def install() -> None:
         signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(proxy.writer.reopen))
-        signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(refuse_reload))
+        signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(hung_up))
 
     reactor.callWhenRunning(install)
     reactor.addSystemEventTrigger("after", "shutdown", proxy.writer.close)
 
 
-def run(proxy: Proxy, reactor: Any, started: Callable[[], None] = lambda: None) -> None:
+def run(
+    proxy: Proxy,
+    reactor: Any,
+    started: Callable[[], None] = lambda: None,
+    *,
+    hangup_ends: bool = False,
+) -> None:
     """Serve in the foreground until a signal ends it.
 
     Args:
         proxy: not started yet.
         reactor: not running yet.
         started: called once everything is bound and served.
+        hangup_ends: whether SIGHUP ends it, too.
     """
     globalLogBeginner.beginLoggingTo([observe_twisted(proxy.log)], redirectStandardIO=False)
     or_exit(proxy.privilegedStartService)
     proxy.startService()
     reactor.addSystemEventTrigger("before", "shutdown", proxy.stopService)
     stop_on_signals(reactor)
-    serve_log(proxy, reactor)
+    serve_log(proxy, reactor, hangup_ends=hangup_ends)
     reactor.callWhenRunning(started)
     reactor.run()

@@ -20,6 +20,7 @@ from revproxy.net.h1_leaving import Leaving
 from revproxy.net.h1_requests import H1Requests, State
 from revproxy.net.intake import Intake
 from revproxy.net.plan import ListenerPort
+from revproxy.policy.forwarded import connection_key
 from revproxy.policy.outcome import can_discard
 
 
@@ -190,17 +191,28 @@ class H1Front(H1Requests):
 
     def _next(self) -> None:
         self._state = State.HEAD
+        self._idle = True
         self._await_head()
         intake = self._intake
         if self._buffer or intake.ahead or intake.held or intake.closed:
             intake.set(held=False)
             self._advance()
+        waiting = self.port.connections.waiting
+        if waiting and connection_key(self._peer_address) in waiting:
+            self.give_way()
 
     def _await_head(self) -> None:
         """Set the time limit between requests; it begins when the last response is taken."""
         timeouts = self._plan.timeouts
         secs = timeouts.request_head_secs if self._head_begun else timeouts.keepalive_secs
         self.deadline = self._stall.until if self.paused else self._deadlines.after(secs)
+
+    def give_way(self) -> bool:
+        """Close, if the connection is between requests, for another of the same client."""
+        if not self._idle or self._state is not State.HEAD or self._buffer:
+            return False
+        self._leave().close()
+        return True
 
     def _leave_lingering(self) -> None:
         """Close, but let the downstream read the answer before it meets a reset."""

@@ -42,8 +42,8 @@ class H1Requests:
     """
 
     __slots__ = ("_advancing", "_body", "_buffer", "_deadlines", "_exchange", "_head_begun",
-                 "_heads", "_intake", "_peer_address", "_plan", "_stall", "_state", "deadline",
-                 "identity", "paused", "peer", "port", "writer")  # fmt: skip
+                 "_heads", "_idle", "_intake", "_peer_address", "_plan", "_stall", "_state",
+                 "deadline", "identity", "paused", "peer", "port", "writer")  # fmt: skip
 
     def __init__(self, port: ListenerPort, peer: str, identity: Identity | None) -> None:
         self.port = port
@@ -58,6 +58,7 @@ class H1Requests:
         self._body: RequestBody | None = None
         self._exchange: Exchange | None = None
         self._advancing = False
+        self._idle = False
         self._intake = Intake(None)
         self._stall = Stall()
         self._peer_address = peer
@@ -145,7 +146,7 @@ class H1Requests:
         plan = self.port.router.plan
         if plan is not self._plan:
             self._adopt(plan)
-        self._head_begun = False
+        self._head_begun = self._idle = False
         # What is answered before the request is complete is the last answer.
         keep_alive = head.keep_alive and not head.content_length
         self.writer.expect(head.minor, keep_alive=keep_alive)

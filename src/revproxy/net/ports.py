@@ -40,12 +40,17 @@ class _Port(Factory):
     def connected(self, transport: Any) -> None:
         """A connection has its protocol: count it, and perhaps let it wait unread.
 
-        It waits no longer than for its first bytes: that time limit of its protocol runs.
+        It waits no longer than for its first bytes: that time limit of its protocol runs. The
+        client's connection that has been idle for longest gives way to it.
         """
         transport.high_water = self._port.router.plan.limits.buffered_bytes
         key = connection_key(transport.client[0])
-        if self._port.connections.enter(key, transport) is Admission.WAITING:
+        connections = self._port.connections
+        if connections.enter(key, transport) is Admission.WAITING:
             transport.pauseProducing()
+            for other in connections.served(key):
+                if other.protocol.give_way():
+                    break
 
     def disconnected(self, transport: Any) -> None:
         """A connection is gone."""
@@ -99,8 +104,12 @@ class TlsPort(_Port):
         return H1Front(self._port, tls.transport.getPeer().host, tls.identity)
 
     def _refused(self, tls: ServerTls, level: str, reason: str) -> None:
+        peer = tls.transport.getPeer().host
+        if tls.transport in self._port.connections.waiting.get(connection_key(peer), ()):
+            self._say_refused(peer)
+            return
         record = (
-            ("client_ip", tls.transport.getPeer().host),
+            ("client_ip", peer),
             ("server_name", tls.hello.server_name),
             ("error", reason),
         )

@@ -8,7 +8,7 @@ tickets on another). Refuses to know certificates: ``choose`` decides.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.python.failure import Failure
 
@@ -23,6 +23,13 @@ _PLAIN_HTTP_ANSWER = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
     b"Content-Length: 11\r\nConnection: close\r\n\r\nBad Request"
 )
+
+
+class DownstreamUpper(Upper, Protocol):
+    """What speaks to a downstream through TLS."""
+
+    def give_way(self) -> bool:
+        """Close, if the connection is idle; returns whether it was."""
 
 
 class ServerTls(TlsLayer):
@@ -40,7 +47,7 @@ class ServerTls(TlsLayer):
     def __init__(
         self,
         choose: ChooseIdentity,
-        accept: Callable[[ServerTls], Upper],
+        accept: Callable[[ServerTls], DownstreamUpper],
         refused: Callable[[ServerTls, str, str], None],
         deadlines: Deadlines,
         timeouts: Timeouts,
@@ -54,6 +61,7 @@ class ServerTls(TlsLayer):
         self._timeouts = timeouts
         self._hello_bytes = hello_bytes
         self._flight = b""
+        self._front: DownstreamUpper | None = None
         self.deadline = NEVER
         self.identity: Identity | None = None
         self.hello = ClientHello()
@@ -63,6 +71,10 @@ class ServerTls(TlsLayer):
         super().makeConnection(transport)
         self.deadline = self._deadlines.after(self._timeouts.client_hello_secs)
         self._deadlines.watch(self)
+
+    def give_way(self) -> bool:
+        """Close, if the connection is idle; returns whether it was."""
+        return self._front is not None and self._front.give_way()
 
     def expired(self, now: float) -> None:
         """No ClientHello, or no end of the handshake, in time; or what refuses is not taken."""
@@ -117,7 +129,7 @@ class ServerTls(TlsLayer):
 
     def _handshake_done(self) -> None:
         self._deadlines.forget(self)
-        self.upper = self._accept(self)
+        self.upper = self._front = self._accept(self)
         self.upper.makeConnection(self)
 
     def _failed(self, error: Exception | None) -> None:
@@ -135,4 +147,5 @@ class ServerTls(TlsLayer):
     def connectionLost(self, reason: Failure) -> None:
         """The TCP connection is gone."""
         self._deadlines.forget(self)
+        self._front = None
         super().connectionLost(reason)

@@ -27,15 +27,16 @@ class ConnectionLimit(Generic[T]):
 
     Attributes:
         total: of all keys together, those that wait included.
+        waiting: those that wait, by their key, the longest first.
     """
 
-    __slots__ = ("_most", "_most_per_key", "_served", "_waiting", "total")
+    __slots__ = ("_most", "_most_per_key", "_served", "total", "waiting")
 
     def __init__(self) -> None:
-        self._served: dict[int, int] = {}
-        self._waiting: dict[int, dict[T, None]] = {}
+        self._served: dict[int, dict[T, None]] = {}
         self._most = 0
         self._most_per_key = 0
+        self.waiting: dict[int, dict[T, None]] = {}
         self.total = 0
 
     def configure(self, most: int, most_per_key: int) -> None:
@@ -47,20 +48,18 @@ class ConnectionLimit(Generic[T]):
         """What would become of another connection of ``key``."""
         if self._most and self.total >= self._most:
             return Admission.REFUSED
-        if not self._most_per_key or self._served.get(key, 0) < self._most_per_key:
+        if not self._most_per_key or len(self._served.get(key, ())) < self._most_per_key:
             return Admission.SERVED
-        if len(self._waiting.get(key, ())) < self._most_per_key:
+        if len(self.waiting.get(key, ())) < self._most_per_key:
             return Admission.WAITING
         return Admission.REFUSED
 
     def enter(self, key: int, connection: T) -> Admission:
         """Count ``connection`` in, unless that is too many."""
         admission = self.next(key)
-        if admission is Admission.SERVED:
-            self._served[key] = self._served.get(key, 0) + 1
-            self.total += 1
-        elif admission is Admission.WAITING:
-            self._waiting.setdefault(key, {})[connection] = None
+        if admission is not Admission.REFUSED:
+            entered = self._served if admission is Admission.SERVED else self.waiting
+            entered.setdefault(key, {})[connection] = None
             self.total += 1
         return admission
 
@@ -71,21 +70,23 @@ class ConnectionLimit(Generic[T]):
             the connection that has waited longest and is served from now on, if there is one.
         """
         self.total -= 1
-        waiting = self._waiting.get(key, {})
-        if connection in waiting:
-            self._end_waiting(key, connection)
+        if connection in self.waiting.get(key, ()):
+            _remove(self.waiting, key, connection)
             return None
-        if waiting and self._served[key] <= self._most_per_key:
-            longest = next(iter(waiting))
-            self._end_waiting(key, longest)
+        _remove(self._served, key, connection)
+        if key in self.waiting and self.next(key) is Admission.SERVED:
+            longest = next(iter(self.waiting[key]))
+            _remove(self.waiting, key, longest)
+            self._served.setdefault(key, {})[longest] = None
             return longest
-        self._served[key] -= 1
-        if not self._served[key]:
-            del self._served[key]
         return None
 
-    def _end_waiting(self, key: int, connection: T) -> None:
-        waiting = self._waiting[key]
-        del waiting[connection]
-        if not waiting:
-            del self._waiting[key]
+    def served(self, key: int) -> list[T]:
+        """The connections of ``key`` that are served, the oldest first."""
+        return list(self._served.get(key, ()))
+
+
+def _remove(where: dict[int, dict[T, None]], key: int, connection: T) -> None:
+    del where[key][connection]
+    if not where[key]:
+        del where[key]
