@@ -41,7 +41,7 @@ class _Port(Factory):
         """A connection has its protocol: count it, and perhaps let it wait unread.
 
         It waits no longer than for its first bytes: that time limit of its protocol runs. The
-        client's connection that has been idle for longest gives way to it.
+        oldest of the client's connections that are idle gives way to it.
         """
         transport.high_water = self._port.router.plan.limits.buffered_bytes
         key = connection_key(transport.client[0])
