@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint format types bench bench-quick setup-peers clean
+.PHONY: help demo test soak lint format types docs bench bench-quick setup-peers clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -39,6 +39,10 @@ format: $(VENV)/installed  ## put the style right
 
 types: $(VENV)/installed  ## check types
 	$(BIN)/mypy
+
+docs: $(VENV)/installed  ## write docs/configuration.md anew from the model and the readers
+	$(BIN)/python -m revproxy.settings.reference > $(VENV)/configuration.md
+	cp $(VENV)/configuration.md docs/configuration.md
 
 bench: $(VENV)/installed-bench  ## compare with nginx, HAProxy, Caddy and Envoy: about ten minutes
 	$(BIN)/python -m bench

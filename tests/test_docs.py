@@ -1,4 +1,4 @@
-"""The documentation keeps step: links lead somewhere, and every configuration field is described.
+"""The documentation keeps step: links lead somewhere, and the reference is what the model says.
 
 Links to other sites are not followed.
 """
@@ -13,24 +13,25 @@ from urllib.parse import unquote
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from revproxy.model.configuration import (
-    BodyLimit,
-    Configuration,
-    Limits,
-    Listener,
-    Logging,
-    RateLimit,
-    Site,
-    Timeouts,
-)
+from revproxy.model import configuration
+from revproxy.settings import listeners, tables
+from revproxy.settings.reference import page as made_page
+from revproxy.settings.section import Section
+from tests.support.configurations import read
 
 ROOT = Path(__file__).parent.parent
-TABLES = (Configuration, Logging, RateLimit, BodyLimit, Timeouts, Limits, Listener, Site)
+CONFIGURATION = ROOT / "docs" / "configuration.md"
+CONFIGURED = configuration.__name__
 PLACES = ("*.md", "docs/**/*.md", "changelog.d/*.md", "bench/**/*.md", "deploy/**/*.md")
+
+MADE_OF_KEYS = {"pairs": {"cert_path", "key_path", "certificates"}}
+"""Fields of the model that no key is called by, with the keys that they are made of."""
 
 _FENCED = re.compile(r"^(```|~~~).*?^\1", re.DOTALL | re.MULTILINE)
 _CODE = re.compile(r"`[^`\n]*`")
 _LINK = re.compile(r"\[[^\]]*\]\(<?([^)\s>]+)>?[^)]*\)|^\[[^\]]+\]:\s*(\S+)", re.MULTILINE)
+_TOML = re.compile(r"^```toml\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_ROW = re.compile(r"^\| `(\w+)`.*\|$", re.MULTILINE)
 _HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$", re.MULTILINE)
 _ANCHOR = re.compile(r"<a (?:id|name)=\"([^\"]+)\"")
 
@@ -81,26 +82,44 @@ class DocumentationTests(SynchronousTestCase):
         if found:
             self.fail("\n".join(["broken links:", *found]))
 
+
+class ReferenceTests(SynchronousTestCase):
+    """docs/configuration.md."""
+
+    def test_not_stale(self) -> None:
+        """The page is what the model and the readers say today."""
+        if CONFIGURATION.read_text() != made_page():
+            self.fail("docs/configuration.md is stale: run `make docs` and commit what it writes")
+
     def test_every_field_is_described(self) -> None:
-        """The configuration page has a row for every field, with its default where it is short."""
-        page = (ROOT / "docs" / "configuration.md").read_text()
-        rows = {row[0]: row[1] for row in re.findall(r"^\| `(\w+)`.*? \| (.*?) \|", page, re.M)}
-        for table in (
-            Configuration,
-            Logging,
-            RateLimit,
-            BodyLimit,
-            Timeouts,
-            Limits,
-            Listener,
-            Site,
-        ):
-            for field in attrs.fields(table):
-                if isinstance(field.default, int | float):
-                    expected = f"`{str(field.default).lower().removesuffix('.0')}`"
-                    self.assertEqual((field.name, rows.get(field.name)), (field.name, expected))
-                elif f"## `[{field.name}]`" not in page:
-                    self.assertIn(field.name, rows)
+        """Every field of the model is a row, or made of keys that are rows."""
+        rows = set(_ROW.findall(CONFIGURATION.read_text()))
+        for model in vars(configuration).values():
+            if isinstance(model, type) and attrs.has(model) and model.__module__ == CONFIGURED:
+                for field in attrs.fields(model):
+                    self.assertLessEqual(MADE_OF_KEYS.get(field.name, {field.name}), rows, model)
+
+    def test_every_key_is_named(self) -> None:
+        """Every key that a table reads has a row, or is listed as not available yet."""
+        page = CONFIGURATION.read_text()
+        sections = [
+            section
+            for module in (tables, listeners)
+            for section in vars(module).values()
+            if isinstance(section, Section)
+        ]
+        self.assertIn(tables.main_file, sections)
+        for section in sections:
+            for key in section.readers:
+                self.assertIn(f"`{key}`", page)
+
+    def test_examples_are_valid(self) -> None:
+        """A whole file that the page or the README shows is accepted."""
+        for page in (CONFIGURATION, ROOT / "README.md"):
+            examples = [text for text in _TOML.findall(page.read_text()) if "[body]" in text]
+            self.assertNotEqual(examples, [], page)
+            for example in examples:
+                read(example)
 
 
 class LinkCheckTests(SynchronousTestCase):

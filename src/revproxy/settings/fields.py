@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Any
 
 from revproxy.settings.document import Node
-from revproxy.settings.section import Read, kind_of
+from revproxy.settings.section import Read, accepting, kind_of
 from revproxy.settings.suggest import did_you_mean, shown
 from revproxy.settings.units import size_in_bytes
 
@@ -22,6 +21,7 @@ LONGEST_SOCKET_PATH = 107
 """Bytes of a UNIX socket's path (``sun_path`` less its terminating zero)."""
 
 
+@accepting("string")
 def text(node: Node) -> str:
     """A string.
 
@@ -33,6 +33,7 @@ def text(node: Node) -> str:
     return node.value
 
 
+@accepting("`true` or `false`")
 def flag(node: Node) -> bool:
     """A boolean.
 
@@ -44,9 +45,10 @@ def flag(node: Node) -> bool:
     return node.value
 
 
-def whole(low: int, high: int) -> Read:
+def whole(low: int, high: int) -> Read[int]:
     """A reader of integers from ``low`` to ``high``, both included."""
 
+    @accepting(f"whole number from {low} to {high}")
     def read_whole(node: Node) -> int:
         if not isinstance(node.value, int) or isinstance(node.value, bool):
             raise ValueError(f"must be a whole number, not {kind_of(node.value)}")
@@ -55,9 +57,10 @@ def whole(low: int, high: int) -> Read:
     return read_whole
 
 
-def size(low: int, high: int) -> Read:
+def size(low: int, high: int) -> Read[int]:
     """A reader of sizes from ``low`` to ``high`` bytes: integers, or strings with a unit."""
 
+    @accepting(f"size from {low} to {high} bytes")
     def read_size(node: Node) -> int:
         if isinstance(node.value, str):
             return _within(size_in_bytes(node.value), low, high)
@@ -70,9 +73,10 @@ def size(low: int, high: int) -> Read:
     return read_size
 
 
-def above_zero(high: float, *, zero: bool = False) -> Read:
+def above_zero(high: float, *, zero: bool = False) -> Read[float]:
     """A reader of finite numbers above 0 (or from it, with ``zero``) up to ``high``."""
 
+    @accepting(_range("number", high, zero=zero))
     def read_number(node: Node) -> float:
         value = node.value
         if not isinstance(value, int | float) or isinstance(value, bool):
@@ -87,11 +91,12 @@ def above_zero(high: float, *, zero: bool = False) -> Read:
     return read_number
 
 
-def seconds(*, zero: bool = False) -> Read:
+def seconds(*, zero: bool = False) -> Read[float]:
     """A reader of durations of a ``_secs`` field, above 0 (or from it) up to a day."""
     number = above_zero(DAY, zero=zero)
 
-    def read_seconds(node: Node) -> Any:
+    @accepting(_range("seconds", DAY, zero=zero))
+    def read_seconds(node: Node) -> float:
         if isinstance(node.value, str):
             raise ValueError("must be a number of seconds, not a string")
         return number(node)
@@ -99,20 +104,22 @@ def seconds(*, zero: bool = False) -> Read:
     return read_seconds
 
 
-def one_of(*words: str) -> Read:
+def one_of(*words: str) -> Read[str]:
     """A reader of strings out of a closed list; case counts."""
 
+    @accepting(_choice([f"`{shown(word)}`" for word in words]))
     def read_word(node: Node) -> str:
         word = text(node)
         if word not in words:
-            choices = " or ".join([", ".join(map(shown, words[:-1])), shown(words[-1])])
+            choice = _choice([shown(word) for word in words])
             hint = did_you_mean(word, words)
-            raise ValueError(f"must be {choices}, not {shown(word)}{hint}")
+            raise ValueError(f"must be {choice}, not {shown(word)}{hint}")
         return word
 
     return read_word
 
 
+@accepting("path")
 def path(node: Node) -> str:
     """A file's path, made absolute from the directory of the file that names it.
 
@@ -127,6 +134,7 @@ def path(node: Node) -> str:
     return str(node.directory / value)
 
 
+@accepting(f'path of at most {LONGEST_SOCKET_PATH} bytes, or `""`')
 def socket_path(node: Node) -> str:
     """The path of a UNIX socket to listen on; ``""`` stays what it is, off.
 
@@ -139,6 +147,15 @@ def socket_path(node: Node) -> str:
     if len(os.fsencode(absolute)) > LONGEST_SOCKET_PATH:
         raise ValueError(f"must be at most {LONGEST_SOCKET_PATH} bytes long as an absolute path")
     return absolute
+
+
+def _choice(words: list[str]) -> str:
+    return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def _range(what: str, high: float, *, zero: bool) -> str:
+    start = "from 0 to" if zero else "above 0, at most"
+    return f"{what} {start} {high:.15g}"
 
 
 def _within(value: int, low: int, high: int) -> int:

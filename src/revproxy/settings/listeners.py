@@ -6,17 +6,18 @@ Owns which keys they hold and the range of each. Refuses to know rules between t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from revproxy.model.configuration import CertificatePair, Listener, Site, TlsSettings
 from revproxy.settings import unavailable
 from revproxy.settings.document import Node
 from revproxy.settings.fields import flag, one_of, path, seconds, text, whole
 from revproxy.settings.names import bind_address, host, upstream
-from revproxy.settings.section import Read, Reading, Section, kind_of, list_of
+from revproxy.settings.section import Read, Reading, Section, accepting, kind_of, list_of
 
 MOST_IDLE_UPSTREAM_CONNECTIONS = 65536
 
-_SITE: dict[str, Read] = {
+_SITE: dict[str, Read[Any]] = {
     "host": host,
     "upstream": upstream,
     "upstream_scheme": one_of("http", "https"),
@@ -59,16 +60,18 @@ def _tls_settings(
     return TlsSettings(mode, first + certificates, session_tickets)
 
 
+@accepting("table")
 def _table(node: Node) -> None:
     if not isinstance(node.value, Mapping):
         raise ValueError(f"must be a table, not {kind_of(node.value)}")
 
 
+@accepting("nothing yet")
 def _acme_mode(node: Node) -> str:
     raise ValueError('mode = "acme" is not available yet')
 
 
-_TLS: dict[str, Read] = {
+_TLS: dict[str, Read[Any]] = {
     "mode": one_of("manual", "acme"),
     "cert_path": path,
     "key_path": path,
@@ -82,6 +85,12 @@ _manual = Section(
     build=_tls_settings,
     optional={"certificates": ()},
     refused=unavailable.TLS,
+    described={
+        "cert_path": "the certificate, then its chain, as PEM; required unless `certificates` "
+        "has a pair",
+        "key_path": "its private key, as PEM, not encrypted; required with `cert_path`",
+        "certificates": "more pairs; the names in a certificate decide which sites it serves",
+    },
 )
 
 _acme = Section(
@@ -103,6 +112,7 @@ _acme = Section(
 """Read for its mistakes only: its mode is always one."""
 
 
+@accepting("table", _manual)
 def tls(node: Node) -> Reading:
     """``[listeners.tls]``. In ACME mode its keys are checked, and the mode alone is refused.
 

@@ -20,6 +20,7 @@ from revproxy.model.address import UpstreamAddress
 from revproxy.model.configuration import IPNetwork
 from revproxy.settings.document import Node
 from revproxy.settings.fields import text
+from revproxy.settings.section import accepting
 from revproxy.settings.suggest import shown
 from revproxy.settings.unavailable import not_yet
 
@@ -31,6 +32,7 @@ _HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _OBJECT = re.compile(r"app:[^:]*:[^:]*")
 
 
+@accepting("host name, or `*.` and one")
 def host(node: Node) -> str:
     """A site's host name (RFC 1123 2.1), or ``*.`` and one, in lower case, no trailing dot.
 
@@ -56,6 +58,7 @@ def host(node: Node) -> str:
     return name
 
 
+@accepting("IPv4 or IPv6 address")
 def bind_address(node: Node) -> str:
     """An IPv4 or IPv6 address in canonical form.
 
@@ -76,6 +79,7 @@ def bind_address(node: Node) -> str:
     return str(address)
 
 
+@accepting("network or address")
 def network(node: Node) -> IPNetwork:
     """A network such as ``10.0.0.0/8``, or a single address.
 
@@ -97,6 +101,7 @@ def network(node: Node) -> IPNetwork:
     return found
 
 
+@accepting('`"host:port"`, `"[v6]:port"` or `"unix:/path"`')
 def upstream(node: Node) -> UpstreamAddress:
     """``host:port``, ``[v6]:port`` or ``unix:/path``.
 

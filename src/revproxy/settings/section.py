@@ -1,14 +1,15 @@
 """Tables: which keys one may hold, which it must, and what they mean.
 
 Owns the three answers to a key that is not read (unknown, not here, not yet), missing keys and
-defaults. Refuses to know any particular table. A table is read as far as it can be: one wrong
-value hides no other mistake, and rules across tables still see what was readable.
+defaults, and how a reader says what it accepts. Refuses to know any particular table. A table is
+read as far as it can be: one wrong value hides no other mistake, and rules across tables still see
+what was readable.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import attrs
 from attrs import frozen
@@ -16,8 +17,53 @@ from attrs import frozen
 from revproxy.settings.document import Node
 from revproxy.settings.suggest import nearest
 
-Read = Callable[[Node], Any]
-"""Reads one value. Raises ValueError with a sentence about it, or :exc:`ReportedError`."""
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+@frozen
+class Accepts:
+    """What a reader takes, for the reference.
+
+    Attributes:
+        words: type and range, as Markdown.
+        table: the kind of table that it reads, or that each element of its array is.
+        array: whether it reads an array.
+    """
+
+    words: str
+    table: Section | None = None
+    array: bool = False
+
+
+class Read(Protocol[T_co]):
+    """Reads one value, and says which it accepts."""
+
+    @property
+    def accepts(self) -> Accepts:
+        """What can be written."""
+
+    def __call__(self, node: Node, /) -> T_co:
+        """The value.
+
+        Raises:
+            ValueError: it is not accepted; with a sentence about it.
+            ReportedError: likewise, and every reason has been reported.
+        """
+
+
+def accepting(
+    words: str, table: Section | None = None, *, array: bool = False
+) -> Callable[[Callable[[Node], T]], Read[T]]:
+    """Make a reader of a function, which stays what it is, by telling what it accepts."""
+
+    def told(function: Callable[[Node], T]) -> Read[T]:
+        reader: Any = function
+        reader.accepts = Accepts(words, table, array)
+        read: Read[T] = reader
+        return read
+
+    return told
 
 
 class ReportedError(Exception):
@@ -52,9 +98,9 @@ class Reading:
         return build(**{key: built(value) for key, value in self.values.items()})
 
 
-@frozen
+@frozen(eq=False)
 class Section:
-    """One kind of table.
+    """One kind of table; two are never the same.
 
     Attributes:
         model: the attrs class whose fields give the defaults, and the keys without which the
@@ -63,15 +109,22 @@ class Section:
         optional: defaults of keys that the model does not have or does not give one.
         refused: keys that are known and yet not accepted, with the reason.
         instead: for a required key the refused one that would have made it needless.
+        described: what the keys mean that the model does not have, for the reference.
         build: makes the model's value of the values by key; None where these are the fields.
     """
 
     model: type[attrs.AttrsInstance]
-    readers: Mapping[str, Read]
+    readers: Mapping[str, Read[Any]]
     optional: Mapping[str, Any] = {}
     refused: Mapping[str, str] = {}
     instead: Mapping[str, str] = {}
+    described: Mapping[str, str] = {}
     build: Callable[..., Any] | None = None
+
+    @property
+    def accepts(self) -> Accepts:
+        """A table of this kind."""
+        return Accepts("table", self)
 
     def __call__(self, node: Node) -> Reading:
         """Read a table, reporting every mistake in it.
@@ -81,7 +134,7 @@ class Section:
         """
         if not isinstance(node.value, Mapping):
             raise ValueError(f"must be a table, not {kind_of(node.value)}")
-        defaults = self._defaults()
+        defaults = self.defaults()
         values = {key: value for key, value in defaults.items() if key not in node.value}
         meant = set()
         for key, child in node.children():
@@ -103,14 +156,15 @@ class Section:
         node.report("unknown key" + (f', did you mean "{near}"?' if near else ""))
         return near
 
-    def _defaults(self) -> dict[str, Any]:
+    def defaults(self) -> dict[str, Any]:
+        """What keys that are left out stand for; a key that is not in it is required."""
         fields = attrs.fields_dict(self.model)
         defaults = {key: fields[key].default if key in fields else None for key in self.readers}
         given = {key: value for key, value in defaults.items() if value is not attrs.NOTHING}
         return {**given, **self.optional}
 
 
-def read_into(values: dict[str, Any], key: str, read: Read, node: Node) -> None:
+def read_into(values: dict[str, Any], key: str, read: Read[Any], node: Node) -> None:
     """Put what ``read`` makes of ``node`` into ``values``, or report why it cannot."""
     try:
         values[key] = read(node)
@@ -120,9 +174,13 @@ def read_into(values: dict[str, Any], key: str, read: Read, node: Node) -> None:
         pass
 
 
-def list_of(read: Read, *, at_least: int = 0) -> Read:
+def list_of(read: Read[T], *, at_least: int = 0) -> Read[tuple[T, ...]]:
     """A reader of arrays, whose elements ``read`` reads; it gives a tuple."""
+    element = read.accepts
+    words = "array, not empty, " if at_least else "array "
+    words += "of tables" if element.table else f"of: {element.words}"
 
+    @accepting(words, element.table, array=True)
     def read_list(node: Node) -> tuple[Any, ...]:
         if isinstance(node.value, Mapping):
             raise ValueError("must be an array, not a table (its tables are written [[...]])")

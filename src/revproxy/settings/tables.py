@@ -98,6 +98,8 @@ def _configuration(include: tuple[str, ...], **values: Any) -> Configuration:
     return Configuration(**values)
 
 
+_listeners = list_of(listener)
+
 main_file = Section(
     Configuration,
     {
@@ -113,12 +115,13 @@ main_file = Section(
         "body": _body,
         "timeouts": _timeouts,
         "limits": _limits,
-        "listeners": list_of(listener),
+        "listeners": _listeners,
     },
     build=_configuration,
     optional={"include": (), "listeners": ()},
     refused=unavailable.TOP
     | {"sites": "[[sites]] belongs in an included file; here it is [[listeners.sites]]"},
+    described={"include": 'patterns of further files, such as `["sites-enabled/*.toml"]`'},
 )
 """The file that is named on the command line."""
 
@@ -126,7 +129,7 @@ _ELSEWHERE = "belongs in the main file: an included one holds only [[sites]] and
 
 included_file = Section(
     Configuration,
-    {"listeners": list_of(listener), "sites": list_of(included_site)},
+    {"listeners": _listeners, "sites": list_of(included_site)},
     optional={"listeners": ()},
     refused=dict.fromkeys(main_file.readers.keys() - {"listeners"}, _ELSEWHERE)
     | unavailable.TOP

@@ -6,6 +6,15 @@ with that answer and not as unknown, so that nobody looks for a slip that is non
 
 from __future__ import annotations
 
+AREAS = {
+    "acme": "automatic certificates",
+    "h2": "HTTP/2, and upgrades such as WebSocket",
+    "passthrough": "TLS passthrough, the PROXY protocol, TCP services",
+    "policies": "routes within a site, and policies",
+    "upstreams": "several upstreams of a site, and their health",
+}
+"""What each area is about."""
+
 
 def not_yet(area: str) -> str:
     """The answer to a key of ``area``."""

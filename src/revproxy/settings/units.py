@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-_UNITS = {
+UNITS = {
     "B": 1,
     "kB": 1000,
     "KB": 1000,
@@ -19,6 +19,7 @@ _UNITS = {
     "GiB": 1024**3,
     "TiB": 1024**4,
 }
+"""The bytes of each unit."""
 
 _SIZE = re.compile(r"([0-9]{1,18}) ?([A-Za-z]+)")
 
@@ -30,6 +31,6 @@ def size_in_bytes(text: str) -> int:
         ValueError: with a sentence for the operator.
     """
     match = _SIZE.fullmatch(text)
-    if match is None or match[2] not in _UNITS:
+    if match is None or match[2] not in UNITS:
         raise ValueError('must be a number of bytes or a size such as "10MiB", "64KiB" or "1GB"')
-    return int(match[1]) * _UNITS[match[2]]
+    return int(match[1]) * UNITS[match[2]]
