@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from revproxy.errors import ConfigErrors
 from revproxy.settings import load
-from revproxy.settings.files import MOST_FILE_BYTES, MOST_READS, read_bounded, read_settled
+from revproxy.settings.files import MOST_FILE_BYTES
 from revproxy.settings.includes import MOST_FILES
 from tests.support.configurations import MINIMAL, minimal, mistakes
 
@@ -105,36 +105,6 @@ class ReadingTests(FileTestCase):
     def test_long_number(self) -> None:
         """So is a number with too many digits to be converted."""
         self.assertEqual(self.content("a = " + "9" * 5000), "not valid TOML: a number is too long")
-
-
-class ChangingFileTests(FileTestCase):
-    """A file that is replaced while it is read."""
-
-    def test_read_again(self) -> None:
-        """It is read again, and what counts is the later content."""
-        self.write("config.toml", "before")
-
-        def read(path: Path) -> bytes:
-            content = read_bounded(path)
-            if content == b"before":
-                self.write("config.toml", "after it")
-            return content
-
-        self.assertEqual(read_settled(self.main, read), b"after it")
-
-    def test_never_settles(self) -> None:
-        """It is not read again for ever."""
-        self.write("config.toml", "")
-        reads = []
-
-        def read(path: Path) -> bytes:
-            reads.append(path)
-            self.write("config.toml", "x" * len(reads))
-            return b""
-
-        error = self.assertRaises(ValueError, read_settled, self.main, read)
-        self.assertEqual(str(error), "cannot be read: it keeps changing")
-        self.assertEqual(len(reads), MOST_READS)
 
 
 class IncludeTests(FileTestCase):

@@ -6,7 +6,7 @@ how a mistake is explained. Refuses to know what the proxy does with the result.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +16,40 @@ from revproxy.errors import ConfigError, ConfigErrors
 from revproxy.model.configuration import Configuration
 from revproxy.settings.checks import Whole, check
 from revproxy.settings.document import Node, Problems
-from revproxy.settings.files import read_document
+from revproxy.settings.files import Files, read_bounded, settled
 from revproxy.settings.includes import included_files
 from revproxy.settings.section import Reading, built
+from revproxy.settings.suggest import shown
 from revproxy.settings.tables import included_file, main_file
 
 __all__ = ["load", "parse"]
 
 
-def load(path: str | Path, *, allow_wildcard_bind: bool = False) -> Configuration:
-    """Read a configuration file and the files it includes.
+def load(
+    path: str | Path,
+    *,
+    allow_wildcard_bind: bool = False,
+    read: Callable[[Path], bytes] = read_bounded,
+) -> Configuration:
+    """Read a configuration file and the files it includes, as they are together at one moment.
 
     Args:
         path: the main file.
         allow_wildcard_bind: allow what the key of that name does, whatever the file says.
+        read: makes a file's content of its path.
 
     Raises:
         ConfigErrors: every mistake of every file, in file order. A file that cannot be read or
-            decoded counts as one, under its name.
+            decoded counts as one, under its name; so do files that keep changing.
     """
     main = Path(path)
     try:
-        document = read_document(main)
+        top, nodes = settled(lambda files: _gathered(main, files), read)
     except ValueError as error:
         raise ConfigErrors([ConfigError(str(path), str(error))]) from None
-    top = Node(document, main.absolute().parent, Problems())
-    names = included_files(top.child("include"), main)
-    nodes = [_included(top, index, name, {}) for index, name in enumerate(names)]
-    files = [node for node in map(_read, nodes) if node is not None]
-    complete = len(files) == len(nodes)
-    return _configuration(top, files, complete=complete, wildcard_bind=allow_wildcard_bind)
+    found = [node for node in nodes if node is not None]
+    complete = len(found) == len(nodes)
+    return _configuration(top, found, complete=complete, wildcard_bind=allow_wildcard_bind)
 
 
 def parse(
@@ -74,15 +78,24 @@ def parse(
     return _configuration(top, files, complete=True, wildcard_bind=allow_wildcard_bind)
 
 
+def _gathered(main: Path, files: Files) -> tuple[Node, list[Node | None]]:
+    """The main file's top, and that of each included file; None after a report of one."""
+    top = Node(files.document(main, "it"), main.absolute().parent, Problems())
+    names = included_files(top.child("include"), main, files)
+    nodes = [_included(top, index, name, {}) for index, name in enumerate(names)]
+    return top, [_read(node, files) for node in nodes]
+
+
 def _included(top: Node, index: int, name: str, content: Mapping[str, Any]) -> Node:
     directory = (top.directory / name).parent
     return Node(content, directory, top.problems, name, order=(1 + index,))
 
 
-def _read(included: Node) -> Node | None:
+def _read(included: Node, files: Files) -> Node | None:
     """An included file's node with its content; None after a report that it has none."""
+    path = included.directory / Path(included.file).name
     try:
-        document = read_document(included.directory / Path(included.file).name)
+        document = files.document(path, shown(included.file))
     except ValueError as error:
         included.report(str(error))
         return None

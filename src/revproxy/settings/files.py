@@ -1,7 +1,8 @@
 """Reading files and decoding them.
 
-Owns the bounds on what is read, and the guarantee that a file is seen either before or after a
-change, never in between. Refuses to know what a document means.
+Owns the bounds on what is read, and the guarantee that files are seen as they were together at one
+moment: never one of them halfway through a change, nor one from before it beside one from after.
+Refuses to know what a document means.
 """
 
 from __future__ import annotations
@@ -10,35 +11,96 @@ import os
 import stat
 import tomllib
 from collections.abc import Callable
+from glob import iglob
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from revproxy.settings.suggest import shown
 
 MOST_FILE_BYTES = 4 * 1024 * 1024
 """The largest configuration file."""
 
 MOST_READS = 5
-"""How often a file that changes while it is being read is read again."""
+"""How often files are read that change while they are being read."""
+
+T = TypeVar("T")
 
 
-def read_document(path: Path) -> dict[str, Any]:
-    """The decoded TOML of a file.
+class Files:
+    """What is read together, with the state that each file was in when it was read.
+
+    As every file is read before the first is looked at again, all were at that moment what was
+    read, if none has changed.
+    """
+
+    def __init__(self, read: Callable[[Path], bytes]) -> None:
+        """Give ``read``, which makes a file's content of its path."""
+        self._read = read
+        self._versions: dict[Path, tuple[str, object]] = {}
+        self._listings: dict[tuple[str, Path, int], list[str]] = {}
+
+    def document(self, path: Path, name: str) -> dict[str, Any]:
+        """The decoded TOML of a file, which is called ``name`` when it keeps changing.
+
+        Raises:
+            ValueError: it cannot be read, is too large, no UTF-8, or no TOML; with a sentence
+                that gives line and column of what is wrong inside.
+        """
+        self._versions.setdefault(path, (name, _version(path)))
+        try:
+            content = self._read(path)
+        except OSError as error:
+            raise ValueError(f"cannot be read: {error.strerror or error}") from None
+        return decode(content)
+
+    def matching(self, pattern: str, directory: Path, most: int) -> list[str]:
+        """The names that match, sorted; of more than ``most`` any selection of that many."""
+        listing = self._listings[pattern, directory, most] = _matching(pattern, directory, most)
+        return listing
+
+    def changed(self) -> str:
+        """The name of something that is not what it was when it was read; ``""`` for nothing."""
+        for path, (name, version) in self._versions.items():
+            if _version(path) != version:
+                return name
+        for (pattern, directory, most), listing in self._listings.items():
+            if _matching(pattern, directory, most) != listing:
+                return f"what {shown(pattern)} matches"
+        return ""
+
+
+def settled(gather: Callable[[Files], T], read: Callable[[Path], bytes]) -> T:
+    """What ``gather`` makes of files, once none of them has changed meanwhile.
+
+    Args:
+        gather: reads files; whatever it finds wrong with one that has changed does not count.
+        read: makes a file's content of its path.
 
     Raises:
-        ValueError: it cannot be read, is too large, no UTF-8, or no TOML; with a sentence that
-            gives line and column of what is wrong inside.
+        ValueError: as ``gather``, or something keeps changing.
     """
-    try:
-        content = read_settled(path, read_bounded)
-    except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror or error}") from None
-    return decode(content)
+    changed = ""
+    for _ in range(MOST_READS):
+        files = Files(read)
+        try:
+            gathered = gather(files)
+        except ValueError:
+            changed = files.changed()
+            if not changed:
+                raise
+        else:
+            changed = files.changed()
+            if not changed:
+                return gathered
+    raise ValueError(f"cannot be read: {changed} keeps changing")
 
 
 def decode(content: bytes) -> dict[str, Any]:
     """Decode TOML.
 
     Raises:
-        ValueError: as :func:`read_document`.
+        ValueError: as :meth:`Files.document`.
     """
     try:
         return tomllib.loads(content.decode("utf-8"))
@@ -71,21 +133,17 @@ def read_bounded(path: Path) -> bytes:
     return content
 
 
-def read_settled(path: Path, read: Callable[[Path], bytes]) -> bytes:
-    """What ``read`` gives for ``path``, once the file has not changed while it did.
-
-    Raises:
-        OSError: as ``read``.
-        ValueError: as ``read``, or the file keeps changing.
-    """
-    for _ in range(MOST_READS):
-        before = _version(path)
-        content = read(path)
-        if _version(path) == before:
-            return content
-    raise ValueError("cannot be read: it keeps changing")
-
-
-def _version(path: Path) -> tuple[int, ...]:
-    status = os.stat(path)
+def _version(path: Path) -> object:
+    """Something that differs once the file has changed, come into being, or gone."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def _matching(pattern: str, directory: Path, most: int) -> list[str]:
+    try:
+        return sorted(islice(iglob(pattern, root_dir=directory), most))
+    except ValueError:  # a NUL in the pattern: no file has that name
+        return []

@@ -5,18 +5,17 @@ Owns patterns, their order and the bound on their number. Refuses to know what t
 
 from __future__ import annotations
 
-from glob import iglob
-from itertools import islice
 from os.path import realpath
 from pathlib import Path
 
 from revproxy.settings.document import Node
+from revproxy.settings.files import Files
 
 MOST_FILES = 1000
 """Files that a configuration may include."""
 
 
-def included_files(include: Node, main: Path) -> list[str]:
+def included_files(include: Node, main: Path, files: Files) -> list[str]:
     """The files that the patterns of ``include`` match, relative to the main file's directory.
 
     Each pattern's files come in name order, and a file only once. Reports a pattern without
@@ -27,7 +26,8 @@ def included_files(include: Node, main: Path) -> list[str]:
     for index, pattern in enumerate(include.value if isinstance(include.value, list) else ()):
         if not isinstance(pattern, str):
             continue
-        found = _matching(pattern, include.directory)
+        # of too many any selection will do that still shows the excess, and the main file
+        found = files.matching(pattern, include.directory, MOST_FILES + 2)
         if not found and not any(sign in pattern for sign in "*?["):
             include.item(index).report("there is no such file")
         for name in found:
@@ -38,11 +38,3 @@ def included_files(include: Node, main: Path) -> list[str]:
     if len(names) > MOST_FILES:
         include.report(f"more than {MOST_FILES} files")
     return list(names)[:MOST_FILES]
-
-
-def _matching(pattern: str, directory: Path) -> list[str]:
-    """The names that match, sorted; of too many any selection that still shows the excess."""
-    try:
-        return sorted(islice(iglob(pattern, root_dir=directory), MOST_FILES + 2))
-    except ValueError:  # a NUL in the pattern: no file has that name
-        return []
