@@ -108,7 +108,7 @@ class PageTests(SynchronousTestCase):
         shown = 0
         for table, key, reader in keys():
             row = re.search(rf"^\| `{key}`.*?\| .*? \| `(.*?)` \|", page, re.MULTILINE)
-            default = table.section.defaults().get(key)
+            default = table.section.defaults.get(key)
             if default is not None and default != () and not attrs.has(type(default)):
                 assert row is not None, key
                 value = tomllib.loads(f"x = {row[1]}")["x"]

@@ -88,7 +88,7 @@ def _gathered(main: Path, files: Files) -> tuple[Node, list[Node | None]]:
 
 def _included(top: Node, index: int, name: str, content: Mapping[str, Any]) -> Node:
     directory = (top.directory / name).parent
-    return Node(content, directory, top.problems, name, order=(1 + index,))
+    return Node(content, directory, top.problems, name, position=1 + index)
 
 
 def _read(included: Node, files: Files) -> Node | None:

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 
 from attrs import frozen
 
+from revproxy.settings.document import Node
 from revproxy.settings.section import Reading
 from revproxy.settings.suggest import did_you_mean
 
@@ -99,13 +100,13 @@ def _ports_to_compare(listener: Reading) -> tuple[str, ...]:
 
 
 def _check_hosts(whole: Whole) -> None:
-    first: dict[str, str] = {}
+    first: dict[str, Node] = {}
     for site in whole.sites:
         host = site.get("host")
         if host in first:
-            site.report("host", f'"{host}" is served already, by {first[host]}')
+            site.report("host", f'"{host}" is served already, by {first[host].full_place()}')
         elif host is not None:
-            first[host] = site.node.full_place()
+            first[host] = site.node
 
 
 def _check_default_site(whole: Whole) -> None:

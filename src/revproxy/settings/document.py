@@ -50,16 +50,33 @@ class Node:
         directory: of the file it stands in, absolute: what relative paths start from.
         problems: where its mistakes go.
         file: the name of an included file; ``""`` for the main one.
-        place: the steps to it from the top of its file, as the operator would write them.
-        order: the same as numbers, the file's first, so that mistakes sort in file order.
+        above: the table or array that it is in; None for the top of a file.
+        step: its key there, or its index.
+        position: how many come before it there; of a file, how many files.
     """
 
     value: Any
     directory: Path
     problems: Problems = field(repr=False)
     file: str = ""
-    place: str = ""
-    order: tuple[int, ...] = (0,)
+    above: Node | None = field(default=None, repr=False)
+    step: str | int = ""
+    position: int = 0
+
+    @property
+    def place(self) -> str:
+        """The steps to it from the top of its file, as the operator would write them."""
+        if self.above is None:
+            return ""
+        start = self.above.place
+        if isinstance(self.step, int):
+            return f"{start}[{self.step}]"
+        return f"{start}.{spelled(self.step)}" if start else spelled(self.step)
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The same as numbers, the file's first, so that mistakes sort in file order."""
+        return (*(self.above.order if self.above else ()), self.position)
 
     def report(self, message: str) -> None:
         """Add a mistake at this place."""
@@ -75,23 +92,19 @@ class Node:
         for name, node in self.children():
             if name == key:
                 return node
-        return self._step(None, self._below(key), len(self.value))
+        return self._below(None, key, len(self.value))
 
     def children(self) -> Iterator[tuple[str, Node]]:
         """Every key of this table with its value, in file order."""
         for position, (key, value) in enumerate(self.value.items()):
-            yield key, self._step(value, self._below(key), position)
+            yield key, self._below(value, key, position)
 
     def item(self, index: int) -> Node:
         """One element of this array."""
-        return self._step(self.value[index], f"{self.place}[{index}]", index)
+        return self._below(self.value[index], index, index)
 
-    def _below(self, key: str) -> str:
-        return f"{self.place}.{spelled(key)}" if self.place else spelled(key)
-
-    def _step(self, value: Any, place: str, position: int) -> Node:
-        order = (*self.order, position)
-        return Node(value, self.directory, self.problems, self.file, place, order)
+    def _below(self, value: Any, step: str | int, position: int) -> Node:
+        return Node(value, self.directory, self.problems, self.file, self, step, position)
 
 
 def spelled(key: str) -> str:

@@ -128,6 +128,8 @@ def _as_a_labels(name: str) -> str:
 
 def _is_address(name: str) -> bool:
     bare = name.removeprefix("[").removesuffix("]")
+    if ":" not in bare and not bare[-1:].isdigit():
+        return False  # without the cost of an exception, as most names
     try:
         IPv6Address(bare) if ":" in bare else IPv4Address(bare)
     except AddressValueError:

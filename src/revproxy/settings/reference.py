@@ -93,7 +93,6 @@ def meaning(section: Section, key: str) -> str:
 def _rows(table: Table, anchors: dict[Section, str], told: set[object]) -> Iterator[list[str]]:
     """The table's keys; of two tables that make one thing, the second has what differs."""
     section = table.section
-    defaults = section.defaults()
     for key, read in section.readers.items():
         if (section.model, key, read) in told:
             continue
@@ -103,7 +102,7 @@ def _rows(table: Table, anchors: dict[Section, str], told: set[object]) -> Itera
         words, inner = read.accepts.words, read.accepts.table
         if inner is not None:
             words = f"[{words}](#{anchors[inner]})"
-        default = _default(defaults[key]) if key in defaults else "required"
+        default = "required" if key in section.required else _default(section.defaults[key])
         yield [f"`{key}`{static}", words, default, meaning(section, key)]
 
 

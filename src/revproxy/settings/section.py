@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 import attrs
-from attrs import frozen
+from attrs import field, frozen
 
 from revproxy.settings.document import Node
 from revproxy.settings.suggest import nearest
 
+K = TypeVar("K")
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -95,7 +96,8 @@ class Reading:
     def build(self) -> Any:
         """The model's value. Only for a document without mistakes."""
         build = self.section.build or self.section.model
-        return build(**{key: built(value) for key, value in self.values.items()})
+        values = self.values.items()
+        return build(**{k: built(v) if isinstance(v, MAY_HOLD_READINGS) else v for k, v in values})
 
 
 @frozen(eq=False)
@@ -111,6 +113,8 @@ class Section:
         instead: for a required key the refused one that would have made it needless.
         described: what the keys mean that the model does not have, for the reference.
         build: makes the model's value of the values by key; None where these are the fields.
+        defaults: what keys that are left out stand for.
+        required: the keys that it does not give.
     """
 
     model: type[attrs.AttrsInstance]
@@ -120,6 +124,8 @@ class Section:
     instead: Mapping[str, str] = {}
     described: Mapping[str, str] = {}
     build: Callable[..., Any] | None = None
+    defaults: Mapping[str, Any] = field(init=False)
+    required: tuple[str, ...] = field(init=False)
 
     @property
     def accepts(self) -> Accepts:
@@ -134,16 +140,15 @@ class Section:
         """
         if not isinstance(node.value, Mapping):
             raise ValueError(f"must be a table, not {kind_of(node.value)}")
-        defaults = self.defaults()
-        values = {key: value for key, value in defaults.items() if key not in node.value}
+        values = dict(self.defaults)
         meant = set()
         for key, child in node.children():
             if key in self.readers:
                 read_into(values, key, self.readers[key], child)
             else:
                 meant.add(self._refuse(key, child))
-        for key in self.readers:
-            if key not in defaults and key not in node.value and key not in meant:
+        for key in self.required:
+            if key not in node.value and key not in meant:
                 node.child(key).report("required, but missing")
         return Reading(self, node, values)
 
@@ -156,22 +161,27 @@ class Section:
         node.report("unknown key" + (f', did you mean "{near}"?' if near else ""))
         return near
 
-    def defaults(self) -> dict[str, Any]:
-        """What keys that are left out stand for; a key that is not in it is required."""
+    @defaults.default
+    def _of_the_model(self) -> dict[str, Any]:
         fields = attrs.fields_dict(self.model)
         defaults = {key: fields[key].default if key in fields else None for key in self.readers}
         given = {key: value for key, value in defaults.items() if value is not attrs.NOTHING}
         return {**given, **self.optional}
 
+    @required.default
+    def _without_default(self) -> tuple[str, ...]:
+        return tuple(key for key in self.readers if key not in self.defaults)
 
-def read_into(values: dict[str, Any], key: str, read: Read[Any], node: Node) -> None:
-    """Put what ``read`` makes of ``node`` into ``values``, or report why it cannot."""
+
+def read_into(values: dict[K, Any], key: K, read: Read[Any], node: Node) -> None:
+    """Put what ``read`` makes of ``node`` into ``values``, or report it and leave none there."""
     try:
         values[key] = read(node)
     except ValueError as error:
+        values.pop(key, None)
         node.report(str(error))
     except ReportedError:
-        pass
+        values.pop(key, None)
 
 
 def list_of(read: Read[T], *, at_least: int = 0) -> Read[tuple[T, ...]]:
@@ -188,15 +198,18 @@ def list_of(read: Read[T], *, at_least: int = 0) -> Read[tuple[T, ...]]:
             raise ValueError(f"must be an array, not {kind_of(node.value)}")
         if len(node.value) < at_least:
             raise ValueError("must not be empty")
-        elements: dict[str, Any] = {}
+        elements: dict[int, Any] = {}
         for index in range(len(node.value)):
-            item = node.item(index)
-            read_into(elements, item.place, read, item)
+            read_into(elements, index, read, node.item(index))
         if len(elements) < len(node.value):
             raise ReportedError
         return tuple(elements.values())
 
     return read_list
+
+
+MAY_HOLD_READINGS = (Reading, tuple)
+"""The types of values that :func:`built` does not give back as they are."""
 
 
 def built(value: Any) -> Any:
