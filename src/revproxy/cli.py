@@ -1,4 +1,4 @@
-"""The ``revproxy`` command: run, validate, demo, version.
+"""The ``revproxy`` command: run, validate, demo, version, and what asks a running proxy.
 
 Owns the command line. Refuses to know how anything is done.
 """
@@ -6,6 +6,8 @@ Owns the command line. Refuses to know how anything is done.
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -14,8 +16,11 @@ from typing import Any
 from attrs import frozen
 
 import revproxy
+from revproxy.control.admin.client import NoAnswerError, ask
+from revproxy.control.admin.text import shown
 from revproxy.net.reactor import install
-from revproxy.tap import DEFAULT_CONFIG, read_configuration
+from revproxy.settings.admin_path import admin_path
+from revproxy.tap import DEFAULT_CONFIG, read_configuration, reader
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -40,9 +45,50 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--validate", action="store_true", help="as the command validate")
     demo = commands.add_parser("demo", help="serve two sites to try, with their own upstream")
     demo.set_defaults(run=_demo)
+    _add_admin_commands(commands)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(run=lambda options: print(_version()))  # noqa: T201
     return parser
+
+
+_ADMIN_COMMANDS = {
+    "reload": "read the configuration again, and serve it if it is valid",
+    "status": "what a running proxy serves, and how it is",
+    "sites": "its sites",
+    "certs": "its certificates, and until when they are valid",
+    "connections": "its open connections",
+    "reopen-logs": "let it open its log files again, after they were renamed",
+    "drain": "let it finish what is under way, and end",
+}
+
+
+def _add_admin_commands(commands: Any) -> None:
+    for name, text in _ADMIN_COMMANDS.items():
+        command = commands.add_parser(name, help=text)
+        command.set_defaults(run=_ask, command=name)
+        command.add_argument("-c", "--config", default=DEFAULT_CONFIG, metavar="FILE")
+        command.add_argument(
+            "--socket", metavar="PATH", help="its admin socket, where FILE does not name it"
+        )
+        command.add_argument("--json", action="store_true", help="the reply as it is")
+        if name == "reload":
+            command.add_argument("--diff", action="store_true", help="only show what would change")
+
+
+def _ask(options: argparse.Namespace) -> None:
+    command = f"{options.command} --diff" if getattr(options, "diff", False) else options.command
+    path = options.socket or admin_path(options.config)
+    try:
+        if not path:
+            raise NoAnswerError(f"{options.config}: admin_socket_path is off")
+        reply = ask(path, command)
+    except NoAnswerError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+    ok = reply.get("status") == "ok"
+    text = json.dumps(reply) if options.json else shown(command, reply)
+    print(text, file=sys.stdout if ok or options.json else sys.stderr)
+    sys.exit(0 if ok else 1)
 
 
 def _version() -> str:
@@ -63,14 +109,16 @@ class _Choices:
 
 
 def _run(options: argparse.Namespace) -> None:
-    configuration = read_configuration(_Choices(options, options.validate))
+    choices = _Choices(options, options.validate)
+    configuration = read_configuration(choices)
     install()
     from twisted.internet import reactor  # noqa: PLC0415
 
     from revproxy.control.process import or_exit, run  # noqa: PLC0415
     from revproxy.control.proxy import Proxy  # noqa: PLC0415
 
-    run(or_exit(lambda: Proxy(configuration, reactor)), reactor)
+    read = reader(choices)
+    run(or_exit(lambda: Proxy(configuration, reactor, read=read, environ=os.environ)), reactor)
 
 
 def _validate(options: argparse.Namespace) -> None:

@@ -5,8 +5,10 @@ Owns the options and the assembly. Refuses to know how anything is done.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from twisted.logger import ILogObserver, LogEvent
@@ -14,7 +16,7 @@ from twisted.python import usage
 from zope.interface import implementer
 
 import revproxy
-from revproxy.control.process import or_exit, serve_log, stop_on_signals
+from revproxy.control.process import obey_signals, or_exit, prepare
 from revproxy.control.proxy import Proxy, check
 from revproxy.control.record_log import observe_twisted
 from revproxy.errors import ConfigErrors
@@ -70,6 +72,13 @@ class Options(usage.Options):
             self.parent["logger"] = f"{__name__}.twisted_log"
 
 
+def reader(options: Any) -> Callable[[], Configuration]:
+    """Reads what ``options`` name anew, with the same options, wherever the process has gone."""
+    path = os.path.abspath(options["config"])
+    wildcard = bool(options["allow-wildcard-bind"])
+    return lambda: load(path, allow_wildcard_bind=wildcard)
+
+
 def read_configuration(options: Any) -> Configuration:
     """The configuration that ``options`` name; prints every error and exits 1 if there is any.
 
@@ -116,11 +125,14 @@ def makeService(options: Options) -> TwistdProxy:
     install()
     from twisted.internet import reactor  # noqa: PLC0415
 
-    proxy = or_exit(lambda: TwistdProxy(options.configuration, reactor))
+    read = reader(options)
+    proxy = or_exit(
+        lambda: TwistdProxy(options.configuration, reactor, read=read, environ=os.environ)
+    )
     if options.parent is not None:
         proxy.foreground = bool(options.parent["nodaemon"])
         proxy.pid_file = options.parent["pidfile"]
     _late.observer = observe_twisted(proxy.log)
-    stop_on_signals(reactor)
-    serve_log(proxy, reactor)
+    obey_signals(proxy, reactor)
+    prepare(proxy, reactor)
     return proxy

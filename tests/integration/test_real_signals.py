@@ -46,10 +46,20 @@ class SignalTests(SynchronousTestCase):
         self.assertIn(" START ", rotated.read_text())
         self.assertTrue(self.log.read_text().endswith("INFO STOP\n"))
 
-    def test_reload_is_refused(self) -> None:
-        """SIGHUP ends nothing: it is answered by a record until there is a reload."""
+    def test_reload(self) -> None:
+        """SIGHUP reads the configuration again and serves it."""
+        self.proxy.write_config({"other.test": self.upstream.address})
         os.kill(self.proxy.pid, signal.SIGHUP)
-        self.proxy.wait_for_line('CONFIG_RELOAD status=error error="reload is not available yet"')
+        self.proxy.wait_for_line("INFO CONFIG_RELOAD status=success sites=1 generation=2 ")
+        request = REQUEST.replace(b"site.test", b"other.test")
+        with RawClient.tls(self.proxy.https_port, "other.test") as client:
+            self.assertEqual(client.ask(request).status, 200)
+
+    def test_reload_fails(self) -> None:
+        """A configuration that is not valid changes nothing, and the log says what is wrong."""
+        self.proxy.config_path.write_text("[rate_limit]\nburst = 0\n")
+        os.kill(self.proxy.pid, signal.SIGHUP)
+        self.proxy.wait_for_line("ERROR CONFIG_RELOAD status=error .*rate_limit.burst: ")
         with RawClient.tls(self.proxy.https_port, "site.test") as client:
             self.assertEqual(client.ask(REQUEST).status, 200)
 

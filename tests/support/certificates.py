@@ -58,7 +58,7 @@ class Authority:
         self._subject = _name("revproxy test authority")
         usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
         self._certificate = (
-            self._builder(self._subject, self._key.public_key(), DAY)
+            self._builder(self._subject, self._key.public_key(), 90 * DAY)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(usage, critical=True)
             .add_extension(self._own_identifier(), critical=False)
@@ -85,7 +85,7 @@ class Authority:
         )
 
     @functools.cache  # noqa: B019 - one authority lives as long as the process
-    def pair(self, *names: str, lasts: datetime.timedelta = DAY) -> Pair:
+    def pair(self, *names: str, lasts: datetime.timedelta = 90 * DAY) -> Pair:
         """A leaf certificate for ``names`` (DNS names or addresses) with its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = (

@@ -17,6 +17,7 @@ from revproxy.model.configuration import Limits, Timeouts
 from revproxy.net import h1_requests
 from revproxy.net import pool as pool_module
 from revproxy.net.exchange import Exchange
+from revproxy.net.gate import Gate
 from revproxy.net.h1_front import H1Front
 from revproxy.net.plan import ListenerPort, Plan, ResourceRouter, Route
 from revproxy.net.pool import Pool, PoolSettings
@@ -101,7 +102,10 @@ class Stage:
         self.pool = Pool(self.settings, reactor, self.deadlines, lambda: self.context)
         router = ResourceRouter(self.plan())
         limit: ConnectionLimit[object] = ConnectionLimit()
-        self.port = ListenerPort(router, self.deadlines, limit, self.secure, "192.0.2.9", 443)
+        gate = Gate(limit, reactor)
+        self.port = ListenerPort(
+            router, self.deadlines, limit, gate, self.secure, "192.0.2.9", 443
+        )
 
     def plan(self, **changes: Any) -> Plan:
         """The plan; ``changes`` to it."""
@@ -118,6 +122,7 @@ class Stage:
             clock=self.reactor.seconds,
             date=lambda: DATE,
             records_requests=True,
+            responses=[0] * 10,
         )
         return evolve(plan, **changes)
 

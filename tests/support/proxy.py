@@ -30,6 +30,8 @@ RUN = (sys.executable, "-m", "revproxy.cli", "run")
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
 
+_TOP = {"health_check_port": 0, "admin_socket_path": "", "shutdown_timeout_secs": 1}
+
 Sites = Mapping[str, str | Mapping[str, Any]]
 
 
@@ -80,7 +82,7 @@ def proxy_config(
         settings["certificates"] = pairs
     ports = {"bind_addr": "127.0.0.1", "http_port": http_port, "https_port": https_port}
     parts = [
-        _table("", {"health_check_port": 0, "admin_socket_path": "", **top}),
+        _table("", {**_TOP, **top}),
         _table(
             "[rate_limit]",
             {"requests_per_second": 1000000, "burst": 1000000, **(rate_limit or {})},

@@ -15,13 +15,14 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from revproxy.control import proxy as control_proxy
-from revproxy.control.process import or_exit, stop_on_signals
-from revproxy.control.proxy import BindError, Proxy, check
+from revproxy.control import listening as control_listening
+from revproxy.control.listening import BindError
+from revproxy.control.process import obey_signals, or_exit
+from revproxy.control.proxy import Proxy, check
 from revproxy.errors import ConfigError, ConfigErrors
 from revproxy.model.configuration import Configuration, Limits, Logging
+from tests.support.models import configuration, listener, pair, site
 from tests.support.tls_peers import NOW
-from tests.unit.test_control_generation import configuration, listener, pair, site
 
 
 class FakeListening:
@@ -36,6 +37,9 @@ class FakeListening:
 
     def setsockopt(self, *_: object) -> None:
         """Options have no effect."""
+
+    def doRead(self) -> None:
+        """Nothing is in the backlog."""
 
     def stopListening(self) -> None:
         """Accept no more."""
@@ -53,14 +57,26 @@ class FakeReactor(Clock):
         self.when_running: list[Any] = []
         self.stops = 0
 
-    def listen(self, reactor: Any, port: int, factory: Any, interface: str) -> FakeListening:
+    def listen(
+        self, reactor: Any, port: int, factory: Any, interface: str, **_: object
+    ) -> FakeListening:
         if port in self.taken:
             raise CannotListenError(interface, port, self.taken[port])
         self.ports.append(FakeListening((interface, port), factory))
         return self.ports[-1]
 
-    def callWhenRunning(self, call: Any) -> None:
+    def callWhenRunning(self, call: Any, *arguments: object) -> None:
         self.when_running.append(call)
+
+    def getThreadPool(self) -> FakeReactor:
+        return self
+
+    def callInThreadWithCallback(self, done: Any, call: Any) -> None:
+        """What is to be done in a thread is done at once."""
+        done(True, call())
+
+    def callFromThread(self, call: Any, *arguments: object) -> None:
+        call(*arguments)
 
     def stop(self) -> None:
         self.stops += 1
@@ -71,7 +87,7 @@ class ProxyCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.reactor = FakeReactor()
-        self.patch(control_proxy, "listen", self.reactor.listen)
+        self.patch(control_listening, "listen", self.reactor.listen)
         self.log_path = Path(self.mktemp())
         self.addCleanup(gc.unfreeze)
         self.printed_path = self.redirect_standard_output()
@@ -93,6 +109,7 @@ class ProxyCase(SynchronousTestCase):
         sites = site("a.test"), site("b.test")
         one = evolve(listener(*sites, pairs=(pair("a.test"),)), http_port=8080, https_port=8443)
         fields.setdefault("logging", Logging(log_file_path=str(self.log_path)))
+        fields = {"health_check_port": 0, "admin_socket_path": "", **fields}
         return configuration(one, **fields)
 
     def proxy(self, **fields: Any) -> Proxy:
@@ -140,7 +157,7 @@ class LifeTests(ProxyCase):
         proxy = self.proxy(limits=Limits(max_connections=77))
         proxy.privilegedStartService()
         proxy.startService()
-        self.assertEqual(len(self.reactor.getDelayedCalls()), 1)
+        self.assertNotEqual(self.reactor.getDelayedCalls(), [])
         self.successResultOf(proxy.stopService())
         self.assertTrue(all(port.stopped for port in self.reactor.ports))
         self.assertEqual(self.reactor.getDelayedCalls(), [])
@@ -181,6 +198,16 @@ class LifeTests(ProxyCase):
         self.assertEqual(verdict, "configuration ok: 1 listeners, 2 sites")
         self.assertEqual(len(warnings), 1)
         self.assertIn("b.test", warnings[0])
+
+
+class SignalledProxy:
+    """As much of a proxy as signals reach."""
+
+    def __init__(self) -> None:
+        self.writer = self
+
+    def reopen(self) -> None:
+        """Never called here."""
 
 
 class ProcessTests(SynchronousTestCase):
@@ -232,5 +259,5 @@ class ProcessTests(SynchronousTestCase):
     def test_signals_wait_for_the_reactor(self) -> None:
         """Signal actions are installed once the reactor runs, after its own."""
         reactor = FakeReactor()
-        stop_on_signals(reactor)
+        obey_signals(SignalledProxy(), reactor)  # type: ignore[arg-type]
         self.assertEqual(len(reactor.when_running), 1)

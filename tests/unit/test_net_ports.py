@@ -5,7 +5,8 @@ from __future__ import annotations
 from twisted.internet.address import IPv4Address
 
 from revproxy.model.configuration import Limits
-from revproxy.net.ports import REFUSALS_SECS, PlainPort
+from revproxy.net.gate import QUIET_SECS
+from revproxy.net.ports import PlainPort
 from tests.support.playbook import PlaybookCase, Stage
 
 
@@ -70,7 +71,7 @@ class PortTests(PlaybookCase):
         address = IPv4Address("TCP", "192.0.2.1", 50000)
         for _ in range(5):
             self.assertIsNone(port.buildProtocol(address))
-        stage.wait(REFUSALS_SECS + 1)
+        stage.wait(QUIET_SECS + 1)
         self.assertIsNone(port.buildProtocol(address))
         events = [event for _, event, _ in stage.log.records]
         self.assertEqual(events.count("CONNECTION_LIMIT"), 2)

@@ -8,12 +8,18 @@ from typing import Any
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from revproxy.net.transport import READ_BYTES, EagerServer, listen
+from revproxy.net.transport import (
+    READ_BYTES,
+    EagerConnector,
+    EagerServer,
+    EagerUnixConnector,
+    listen,
+)
 from tests.support.fake_sockets import FIN, FakeConnection, FakeReactor, FakeSocket
 
 
@@ -300,8 +306,20 @@ class RecordingFactory:
 class AcceptingFactory(RecordingFactory):
     """Makes protocols, unless told otherwise."""
 
-    full = False
     broken = False
+    refuses = False
+    room: int | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told_exhausted: list[object] = []
+
+    def full(self, port: object) -> bool:
+        """Whether as many have come as there is room for."""
+        return self.room is not None and len(self.came) >= self.room
+
+    def exhausted(self, port: object) -> None:
+        self.told_exhausted.append(port)
 
     def doStart(self) -> None:
         """As of any factory."""
@@ -312,7 +330,7 @@ class AcceptingFactory(RecordingFactory):
     def buildProtocol(self, address: object) -> RecordingProtocol | None:
         if self.broken:
             raise ZeroDivisionError
-        return None if self.full else RecordingProtocol()
+        return None if self.refuses else RecordingProtocol()
 
 
 class Listening:
@@ -399,7 +417,7 @@ class PortTests(SynchronousTestCase):
 
     def test_refused_by_factory(self) -> None:
         """Without a protocol the connection is closed at once."""
-        self.factory.full = True
+        self.factory.refuses = True
         client = self.connect()
         self.port.doRead()
         self.assertEqual((self.factory.came, client.recv(1)), ([], b""))
@@ -415,3 +433,105 @@ class PortTests(SynchronousTestCase):
         self.connect()
         self.port.doRead()
         self.assertEqual(len(self.factory.came), 1)
+
+    def test_full(self) -> None:
+        """While the factory has no room, what comes waits in the backlog."""
+        self.factory.room = 2
+        clients = [self.connect() for _ in range(3)]
+        self.port.doRead()
+        self.assertEqual(len(self.factory.came), 2)
+        self.factory.room = None
+        self.port.doRead()
+        self.assertEqual(len(self.factory.came), len(clients))
+
+    def test_stops_and_goes_on(self) -> None:
+        """A port that is told to stop is not read from until it is told to go on."""
+        self.port.stop_accepting()
+        self.assertNotIn(self.port, self.reactor.readers)
+        self.port.go_on_accepting()
+        self.assertIn(self.port, self.reactor.readers)
+
+    def test_does_not_go_on_when_closed(self) -> None:
+        """A port that has been closed stays closed."""
+        self.port.stop_accepting()
+        self.port.stopListening()
+        self.port.go_on_accepting()
+        self.assertNotIn(self.port, self.reactor.readers)
+
+    def test_no_descriptor(self) -> None:
+        """Where there is no descriptor for a connection the factory is told of it."""
+        self.connect()
+        for code in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+            self.factory.told_exhausted.clear()
+            kept, self.port.socket = self.port.socket, BrokenListening(code)
+            self.port.doRead()
+            self.port.socket = kept
+            self.assertEqual(self.factory.told_exhausted, [self.port])
+        self.port.doRead()
+        self.assertEqual(len(self.factory.came), 1)
+
+    def test_gone_before_it_was_accepted(self) -> None:
+        """A connection that is reset in the backlog is passed over."""
+        kept, self.port.socket = self.port.socket, BrokenListening(errno.ECONNABORTED)
+        self.port.doRead()
+        self.port.socket = kept
+        self.assertEqual(self.factory.told_exhausted, [])
+
+    def test_last_descriptors_are_left(self) -> None:
+        """A connection is closed that would take one of the last descriptors."""
+        client = self.connect()
+        self.port.most_descriptors = client.fileno()  # an accepted one gets a higher number
+        self.port.doRead()
+        self.assertEqual((self.factory.came, client.recv(1)), ([], b""))
+        self.assertEqual(self.factory.told_exhausted, [self.port])
+
+    def test_inherited(self) -> None:
+        """A socket that listens already is listened on."""
+        passed = socket.create_server(("127.0.0.1", 0))
+        passed.setblocking(False)
+        self.addCleanup(passed.close)
+        factory = AcceptingFactory()
+        port = listen(self.reactor, 0, factory, "127.0.0.1", inherited=passed)
+        client = socket.create_connection(passed.getsockname())
+        self.addCleanup(client.close)
+        port.doRead()
+        self.assertEqual(len(factory.came), 1)
+        for connection in (*factory.came, port):
+            connection.connectionLost(Failure(ConnectionDone()))
+
+
+class BrokenListening:
+    """A listening socket whose accept fails."""
+
+    def __init__(self, code: int) -> None:
+        self._code = code
+
+    def accept(self) -> None:
+        """Fail."""
+        raise OSError(self._code, "failed")
+
+
+class ConnectorTests(SynchronousTestCase):
+    """Connections of ours, and the descriptors that they leave alone."""
+
+    def setUp(self) -> None:
+        self.reactor = FakeReactor()
+        self.factory = ClientFactory()
+        self.failures: list[Any] = []
+        self.factory.noisy = False
+        self.factory.clientConnectionFailed = lambda _, reason: self.failures.append(reason)
+
+    def test_last_descriptors_are_left(self) -> None:
+        """A TCP connection that would take one of the last descriptors fails."""
+        connector = EagerConnector("127.0.0.1", 1, self.factory, None, None, self.reactor)
+        connector.most_descriptors = 0
+        connector.connect()
+        self.reactor.advance(0)
+        self.assertEqual([failure.value.osError for failure in self.failures], [errno.EMFILE])
+
+    def test_last_descriptors_are_left_by_unix(self) -> None:
+        """So does one to a UNIX socket, at once."""
+        connector = EagerUnixConnector("/nowhere", self.factory, None, self.reactor, 0)
+        connector.most_descriptors = 0
+        failure = self.assertRaises(OSError, connector.connect)
+        self.assertEqual(failure.errno, errno.EMFILE)

@@ -89,14 +89,15 @@ class ServiceTests(CommandCase):
         options.parent = {"logger": None, "nodaemon": True, "pidfile": "/run/some.pid"}
         options.parseOptions(["-c", str(self.path)])
         self.patch(twisted_log(), "observer", None)
-        stoppable: list[object] = []
-        self.patch(tap, "stop_on_signals", stoppable.append)
+        obedient: list[object] = []
+        self.patch(tap, "obey_signals", lambda *told: obedient.append(told))
+        self.patch(tap, "prepare", lambda *told: obedient.append(told))
         proxy = makeService(options)
         self.assertIs(proxy.configuration, options.configuration)
         self.assertEqual(proxy.pid_file, "/run/some.pid")
         self.assertIsNotNone(twisted_log().observer)
         self.assertFalse(proxy.running)
-        self.assertEqual(stoppable, [proxy.reactor])
+        self.assertEqual(obedient, [(proxy, proxy.reactor)] * 2)
 
     def test_early_events(self) -> None:
         """What Twisted says before there is a log is dropped, and handed on from then on."""

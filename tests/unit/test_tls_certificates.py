@@ -76,6 +76,14 @@ class LoadTests(PairCase):
         self.assertEqual(identity.name, "a.test")
         self.assertTrue(identity.covers("x.b.test"))
         self.assertFalse(identity.covers("b.test") or identity.covers("x.y.b.test"))
+        self.assertEqual(identity.names, ["a.test", "*.b.test"])
+
+    def test_description(self) -> None:
+        """What an operator is told about a certificate: its issuer, its end and its file."""
+        identity = load_identity(self.pair, now=NOW)
+        self.assertEqual(identity.issuer, "CN=revproxy self-signed")
+        self.assertEqual(identity.not_after, float(int(NOW + 2 * DAY)))
+        self.assertEqual(identity.source, self.pair.cert_path)
 
     def test_serves_the_certificate(self) -> None:
         """Handshakes present the certificate of the file."""
@@ -245,13 +253,29 @@ class IdentitiesTests(PairCase):
         session = Handshake(first.context, client).client.session
         self.assertFalse(Handshake(second.context, client, session=session).resumed)
 
-    def test_checked_every_time(self) -> None:
-        """A shared identity does not hide that its certificate has expired or its key is gone."""
+    def test_ticket_keys_expired(self) -> None:
+        """Ticket keys are renewed even when the certificate has expired in service."""
+        identities = Identities()
+        first = identities.load(self.pair, now=NOW)
+        self.assertIsNot(identities.load(self.pair, now=NOW + 3 * DAY), first)
+
+    def test_read_every_time(self) -> None:
+        """A shared identity does not hide that its key is gone."""
         identities = Identities()
         identity = identities.load(self.pair, now=NOW)
-        with self.assertRaisesRegex(ConfigError, "expired"):
-            identities.load(self.pair, now=NOW + 3 * DAY)
         self.key.unlink()
         with self.assertRaisesRegex(ConfigError, "cannot be read"):
             identities.load(self.pair, now=NOW)
         self.assertEqual(identity.name, "a.test")
+
+    def test_expires_in_service(self) -> None:
+        """What is being served may expire; what is not served any more may not come back."""
+        identities = Identities()
+        identity = identities.load(self.pair, now=NOW)
+        later = NOW + 3 * DAY
+        self.assertLess(identity.not_after, later)
+        identity = identities.load(self.pair, now=later)
+        self.assertIs(identities.load(self.pair, now=later), identity)
+        del identity
+        with self.assertRaisesRegex(ConfigError, "expired"):
+            identities.load(self.pair, now=later)

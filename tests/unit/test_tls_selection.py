@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from revproxy.model.address import UpstreamAddress
 from revproxy.model.configuration import Site
 from revproxy.model.tls import UNRECOGNIZED_NAME, Alert, ClientHello, Identity
-from revproxy.tls.selection import Selection, coverage_warnings
+from revproxy.tls.selection import Selection, uncovered_hosts
 
 
 def identity(*names: str) -> Identity:
@@ -84,14 +84,8 @@ class CoverageTests(SynchronousTestCase):
         """Exactly the sites that no identity covers are named, in their order."""
         hosts = ["z.test", "a.test", "x.a.test", "*.a.test", "*.b.test", "b.test", "x.y.a.test"]
         upstream = UpstreamAddress.parse("127.0.0.1:3000")
-        found = coverage_warnings(
+        found = uncovered_hosts(
             [Site(host=host, upstream=upstream) for host in hosts],
             [identity("*.a.test"), identity("a.test", "b.test")],
         )
-        self.assertEqual(
-            found,
-            [
-                f"no certificate covers the site {host}: its TLS handshakes will be refused"
-                for host in ("z.test", "*.b.test", "x.y.a.test")
-            ],
-        )
+        self.assertEqual(found, ["z.test", "*.b.test", "x.y.a.test"])

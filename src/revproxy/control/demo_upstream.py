@@ -35,7 +35,7 @@ class DemoUpstream(Resource):
     isLeaf = True
 
     def __init__(self, reactor: Any) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._reactor = reactor
 
     def render(self, request: Request) -> bytes | int:
@@ -121,5 +121,5 @@ def demo_upstream(reactor: Any, path: str) -> Service:
 
     Starting it raises ``CannotListenError`` when the path cannot be bound.
     """
-    site = _QuietSite(DemoUpstream(reactor), reactor=reactor)  # type: ignore[no-untyped-call]
+    site = _QuietSite(DemoUpstream(reactor), reactor=reactor)
     return UNIXServer(path, site, mode=0o600, reactor=reactor)

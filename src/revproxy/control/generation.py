@@ -1,193 +1,155 @@
-"""A configuration made ready to serve: one generation.
+"""What is being served now, and its replacement as a whole.
 
-Owns the compilation of settings into the plan of the hot path and the certificates of every
-listener. What outlives a generation (pools of unchanged upstreams, loaded certificates, the rate
-limit's buckets) is held by the :class:`Workshop`. Refuses to know sockets and reloads.
+Owns the present generation, and the swap to another one that has been built completely before.
+Refuses to know when and why that happens (``reload``, ``certificate_watch``), and sockets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from email.utils import formatdate
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from revproxy.control.certificates import Certificates, load_certificates
+from revproxy.control.descriptors import connections_allowed
+from revproxy.control.log_writer import LogWriter
+from revproxy.control.workshop import Compiled, Workshop
 from revproxy.errors import ConfigError, ConfigErrors
-from revproxy.model.configuration import Configuration, Limits, Listener, Site
-from revproxy.model.seams import AccessLog
-from revproxy.model.tls import Identity, TlsContext
-from revproxy.net.deadlines import Deadlines
-from revproxy.net.plan import Plan, Route
-from revproxy.net.pool import Pool, PoolSettings
-from revproxy.policy.rate_limit import TokenBuckets, rate_limit_fields
-from revproxy.policy.routing import HostRoutes
+from revproxy.model.configuration import Configuration
+from revproxy.net.gate import Gate
+from revproxy.net.plan import ResourceRouter
+from revproxy.net.ports import TlsPort
+from revproxy.policy.connection_limit import ConnectionLimit
 from revproxy.tls.certificates import Identities
-from revproxy.tls.selection import Selection, coverage_warnings
-from revproxy.tls.trust import upstream_context
 
 
 @frozen(eq=False)
-class Certificates:
-    """The certificates of a configuration.
+class Generation:
+    """One configuration, ready to be served.
 
     Attributes:
-        selections: what each listener serves, by its bind address and TLS port.
-        warnings: sentences about sites that no certificate covers.
+        number: 1 for the first one, then counting up.
+        configuration: what it was built from.
+        certificates: what its listeners present.
+        compiled: its plan and pools.
+        most_connections: downstream connections at once.
     """
 
-    selections: dict[tuple[str, int], Selection]
-    warnings: list[str]
+    number: int
+    configuration: Configuration
+    certificates: Certificates
+    compiled: Compiled
+    most_connections: int
 
 
-def load_certificates(
-    configuration: Configuration, identities: Identities, now: float
-) -> Certificates:
-    """Load every listener's certificates.
+class Generations:
+    """The present generation and the way to the next.
 
     Args:
-        configuration: says which.
-        identities: shares what is loaded already.
-        now: seconds since 1970.
+        configuration: of the first one.
+        workshop: compiles.
+        writer: has the log files of sites.
+        connections: the open ones.
+        gate: of all ports.
+        descriptors: how many files and sockets may be open.
+        wall: seconds since 1970.
+
+    Attributes:
+        current: what is served.
+        router: shared by all listeners.
+        workshop: as given, and so the next two.
+        connections: the open ones.
+        gate: of all ports.
+        tls_ports: of the listeners, by address and port; they are told of new certificates.
 
     Raises:
-        ConfigErrors: all pairs that cannot be used.
-    """
-    errors: list[ConfigError] = []
-    selections: dict[tuple[str, int], Selection] = {}
-    warnings: list[str] = []
-    for index, listener in enumerate(configuration.listeners):
-        loaded = _listener_identities(f"listeners[{index}].tls", listener, identities, now, errors)
-        key = (listener.bind_addr, listener.https_port)
-        default = configuration.default_site
-        selections[key] = Selection(loaded, default)
-        served = [*listener.sites, *_included_for(configuration, listener)]
-        warnings += coverage_warnings(served, loaded)
-    if errors:
-        raise ConfigErrors(errors)
-    return Certificates(selections, warnings)
-
-
-def _listener_identities(
-    path: str, listener: Listener, identities: Identities, now: float, errors: list[ConfigError]
-) -> list[Identity]:
-    loaded: list[Identity] = []
-    for pair in listener.tls.pairs:
-        try:
-            loaded.append(
-                identities.load(pair, now=now, session_tickets=listener.tls.session_tickets)
-            )
-        except ConfigError as error:
-            errors.append(ConfigError(path, str(error)))
-    return loaded
-
-
-def _included_for(configuration: Configuration, listener: Listener) -> list[Site]:
-    return [
-        site
-        for site in configuration.sites
-        if site.listeners is None or listener.bind_addr in site.listeners
-    ]
-
-
-class Workshop:
-    """Makes plans, and keeps what one generation hands on to the next.
-
-    Args:
-        reactor: for the pools.
-        deadlines: for the pools.
-        log: for the plans.
-        wall: seconds since 1970.
+        ConfigErrors: a certificate or a log file cannot be used, or there are too few descriptors.
     """
 
     def __init__(
-        self, reactor: Any, deadlines: Deadlines, log: AccessLog, wall: Callable[[], float]
+        self,
+        configuration: Configuration,
+        workshop: Workshop,
+        writer: LogWriter,
+        connections: ConnectionLimit[Any],
+        gate: Gate,
+        descriptors: int,
+        wall: Callable[[], float],
     ) -> None:
-        self._reactor = reactor
-        self._deadlines = deadlines
-        self._log = log
+        self._writer = writer
+        self._descriptors = descriptors
         self._wall = wall
-        self._limiter: TokenBuckets | None = None
-        self._pools: dict[PoolSettings, Pool] = {}
-        self._trust: TlsContext | None = None
-        self._date_second = -1
-        self._date = b""
+        self._identities = Identities()
+        self.workshop = workshop
+        self.connections = connections
+        self.gate = gate
+        self.tls_ports: dict[tuple[str, int], TlsPort] = {}
+        self.current = self.build(configuration, number=1)
+        self.router = ResourceRouter(self.current.compiled.plan)
+        self.adopt(self.current)
 
-    def plan(self, configuration: Configuration) -> Plan:
-        """Compile ``configuration``; pools that it does not use any more are closed."""
-        pools: dict[PoolSettings, Pool] = {}
-        routes = HostRoutes(
-            (site.host, self._route(site, configuration.limits, pools))
-            for site in configuration.all_sites()
-        )
-        if any(settings.tls for settings in pools):
-            self._upstream_trust()  # reads the system's roots, which takes 20 ms
-        for settings, pool in self._pools.items():
-            if settings not in pools:
-                pool.close()
-        self._pools = pools
-        rate = configuration.rate_limit
-        if self._limiter is None:
-            self._limiter = TokenBuckets(rate.requests_per_second, rate.burst)
-        else:
-            self._limiter.configure(rate.requests_per_second, rate.burst)
-        return Plan(
-            routes=routes,
-            limiter=self._limiter,
-            limit_fields=self._limit_fields if rate.headers else None,
-            body_limit=configuration.body.limit_bytes,
-            trusted=configuration.trusted_proxies,
-            timeouts=configuration.timeouts,
-            limits=configuration.limits,
-            log=self._log,
-            records_requests=self._log.enabled("info"),
-            clock=self._deadlines.clock,
-            date=self._http_date,
+    def build(self, configuration: Configuration, number: int | None = None) -> Generation:
+        """Build the next generation. Nothing that is served changes, so a thread may do it.
+
+        Raises:
+            ConfigErrors: a certificate cannot be used, or there are too few descriptors.
+        """
+        return Generation(
+            self.current.number + 1 if number is None else number,
+            configuration,
+            load_certificates(configuration, self._identities, self._wall()),
+            self.workshop.compile(configuration),
+            connections_allowed(configuration.limits, self._descriptors),
         )
 
-    def close(self) -> None:
-        """Close every pool."""
-        for pool in self._pools.values():
-            pool.close()
+    def check(self, configuration: Configuration) -> None:
+        """See that ``configuration`` could be served after a restart. A thread may do it.
 
-    def _route(self, site: Site, limits: Limits, pools: dict[PoolSettings, Pool]) -> Route:
-        settings = PoolSettings(
-            address=site.upstream,
-            tls=site.upstream_scheme == "https",
-            connect_secs=site.upstream_connect_timeout_secs,
-            request_secs=site.upstream_request_timeout_secs,
-            keepalive=site.upstream_keepalive,
-            idle_secs=site.upstream_idle_secs,
-            head_bytes=limits.upstream_head_bytes,
-            interim=limits.interim_responses,
-            chunk_line_bytes=limits.chunk_line_bytes,
-            trailer_bytes=limits.trailer_bytes,
-            buffered_bytes=limits.buffered_bytes,
+        Raises:
+            ConfigErrors: a certificate cannot be used.
+        """
+        load_certificates(configuration, self._identities, self._wall())
+
+    def adopt(self, generation: Generation) -> None:
+        """Serve ``generation`` from now on; exchanges under way end with what they began with.
+
+        Raises:
+            ConfigErrors: a log file cannot be opened; everything stays as it is.
+        """
+        paths = {site.log_file_path for site in generation.configuration.all_sites()}
+        try:
+            self._writer.use_files({path for path in paths if path})
+        except ConfigError as error:
+            raise ConfigErrors([error]) from None
+        self.workshop.adopt(generation.compiled)
+        limits = generation.configuration.limits
+        promoted = self.connections.configure(
+            generation.most_connections, limits.max_connections_per_ip
         )
-        pool = pools.get(settings) or self._pools.get(settings)
-        if pool is None:
-            pool = Pool(settings, self._reactor, self._deadlines, self._upstream_trust)
-        pools[settings] = pool
-        return Route(
-            pool=pool,
-            upstream=str(site.upstream),
-            listeners=None if site.listeners is None else frozenset(site.listeners),
-            log_file=site.log_file_path,
+        for transport in promoted:
+            transport.resumeProducing()
+        self.gate.left()
+        draining = self.router.plan.draining
+        self.router.plan = evolve(generation.compiled.plan, draining=draining)
+        self.current = generation
+        self._present(generation.certificates)
+
+    def reload_certificates(self) -> Certificates:
+        """Read the certificates of the present generation again, for :meth:`adopt_certificates`.
+
+        A pair that cannot be used is kept as it is. A thread may do this.
+        """
+        served = self.current.certificates.served
+        return load_certificates(
+            self.current.configuration, self._identities, self._wall(), last_good=served
         )
 
-    def _upstream_trust(self) -> TlsContext:
-        """The one context for all TLS upstreams, made when the first of them is configured."""
-        if self._trust is None:
-            self._trust = upstream_context()
-        return self._trust
+    def adopt_certificates(self, certificates: Certificates) -> None:
+        """Present ``certificates`` from the next handshake on."""
+        self.current = evolve(self.current, certificates=certificates)
+        self._present(certificates)
 
-    def _limit_fields(self, left: float) -> list[tuple[bytes, bytes]]:
-        assert self._limiter is not None
-        return rate_limit_fields(self._limiter.rate, self._limiter.burst, left, self._wall())
-
-    def _http_date(self) -> bytes:
-        second = int(self._wall())
-        if second != self._date_second:
-            self._date = formatdate(second, usegmt=True).encode()
-            self._date_second = second
-        return self._date
+    def _present(self, certificates: Certificates) -> None:
+        for where, port in self.tls_ports.items():
+            port.choose = certificates.selections[where]

@@ -50,6 +50,9 @@ class LogSink:
     Where writing fails for good (full disk, reader gone) the lines at hand are dropped and
     counted; as soon as something can be written again, a note with their number comes first.
     A line that was cut short by a failure is ended before anything else is written.
+
+    Attributes:
+        lost: lines that were dropped since the start.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class LogSink:
         self._waiting = 0
         self._offset = 0
         self._dropped = 0
+        self.lost = 0
         self._torn = False
         self._use(fd)
 
@@ -89,7 +93,7 @@ class LogSink:
     def add(self, lines: bytes) -> None:
         """Take whole lines; they are dropped and counted when too much is waiting already."""
         if self._waiting + len(lines) > self._limit:
-            self._dropped += lines.count(b"\n")
+            self._lose(lines.count(b"\n"))
             return
         if self._dropped:
             self._add_note()
@@ -155,11 +159,18 @@ class LogSink:
         end = self._offset + (PIPE_WRITE_BYTES if self._poll else FILE_WRITE_BYTES)
         return data.rfind(b"\n", self._offset, end) + 1 or end
 
+    def _lose(self, lines: int) -> None:
+        self._dropped += lines
+        self.lost += lines
+
     def _drop_all(self) -> None:
         if self._offset:
             self._torn = self._chunks[0][0][self._offset - 1] != ord("\n")
         for data, stands_for in self._chunks:
-            self._dropped += stands_for or data.count(b"\n", self._offset)
+            if stands_for:
+                self._dropped += stands_for
+            else:
+                self._lose(data.count(b"\n", self._offset))
             self._offset = 0
         self._chunks.clear()
         self._waiting = 0

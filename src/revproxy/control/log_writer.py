@@ -132,6 +132,11 @@ class LogWriter:
         self._site_paths = wanted
         self._queue.put(partial(self._set_files, opened, wanted))
 
+    @property
+    def lost(self) -> int:
+        """Lines that no sink has got, or one has not, since the start."""
+        return self._refused + sum(sink.lost for sink in self._sinks())
+
     def reopen(self) -> None:
         """Open every file again by its path (log rotation); done by the thread, soon."""
         self._queue.put(self._reopen)

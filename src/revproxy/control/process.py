@@ -12,9 +12,13 @@ from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
 from twisted.logger import globalLogBeginner
+from twisted.python.failure import Failure
 
-from revproxy.control.proxy import BindError, Proxy
+from revproxy.control.listening import BindError
+from revproxy.control.proxy import Proxy
 from revproxy.control.record_log import observe_twisted
+from revproxy.control.reload import ReloadRefusedError
+from revproxy.control.resolution import Resolver
 from revproxy.errors import ConfigErrors
 
 T = TypeVar("T")
@@ -44,47 +48,57 @@ def _exit(pid_file: str | None) -> NoReturn:
     sys.exit(1)
 
 
-def stop_on_signals(reactor: Any) -> None:
-    """SIGTERM and SIGINT stop the reactor and count as a regular end: exit status 0.
+def obey_signals(proxy: Proxy, reactor: Any, *, hangup_ends: bool = False) -> None:
+    """What signals mean.
 
-    The reactor's own signal actions, which are installed when it starts, would end the process
-    by the signal.
+    SIGTERM and SIGINT begin the orderly end, which counts as regular: exit status 0. (The
+    reactor's own signal actions, which are installed when it starts, would end the process by
+    the signal.) A second one lets nothing finish any more. SIGHUP reloads, SIGUSR1 opens the log
+    files again.
+
+    Args:
+        proxy: that obeys.
+        reactor: not running yet.
+        hangup_ends: whether SIGHUP is what a closed terminal sends, and ends the process too.
     """
 
-    def stop(signum: int, frame: object) -> None:
-        reactor.callFromThread(_stop, reactor)
-
-    def install() -> None:
-        signal.signal(signal.SIGTERM, stop)
-        signal.signal(signal.SIGINT, stop)
-
-    reactor.callWhenRunning(install)
-
-
-def _stop(reactor: Any) -> None:
-    if reactor.running:
-        reactor.stop()
-
-
-def serve_log(proxy: Proxy, reactor: Any, *, hangup_ends: bool = False) -> None:
-    """SIGUSR1 opens the log files again (rotation), and the log is closed last of all.
-
-    SIGHUP, which asks for a reload, must not end the process; a reload is not available yet.
-    With ``hangup_ends`` it is what a closed terminal sends, and ends the process in order.
-    """
+    def end() -> None:
+        if proxy.ending:
+            proxy.drain.cut()
+        else:
+            proxy.end()
 
     def hung_up() -> None:
         if hangup_ends:
-            _stop(reactor)
-            return
-        record = (("status", "error"), ("error", "reload is not available yet"))
-        proxy.log.record("error", "CONFIG_RELOAD", record)
+            end()
+        else:
+            proxy.reload.request().addErrback(_told_already)
+
+    actions: dict[int, Callable[[], None]] = {
+        signal.SIGTERM: end,
+        signal.SIGINT: end,
+        signal.SIGHUP: hung_up,
+        signal.SIGUSR1: proxy.writer.reopen,
+    }
 
     def install() -> None:
-        signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(proxy.writer.reopen))
-        signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(hung_up))
+        for number, action in actions.items():
+            signal.signal(number, lambda *_, action=action: reactor.callFromThread(action))
 
     reactor.callWhenRunning(install)
+
+
+def _told_already(failure: Failure) -> None:
+    """Nobody waits for the outcome of a reload by signal; the log has it."""
+    failure.trap(ConfigErrors, ReloadRefusedError)
+
+
+def prepare(proxy: Proxy, reactor: Any) -> None:
+    """What every process around a proxy needs of its reactor, before it runs.
+
+    Names are resolved where that holds nothing up, and the log is closed last of all.
+    """
+    reactor.installNameResolver(Resolver(reactor))
     reactor.addSystemEventTrigger("after", "shutdown", proxy.writer.close)
 
 
@@ -107,7 +121,7 @@ def run(
     or_exit(proxy.privilegedStartService)
     proxy.startService()
     reactor.addSystemEventTrigger("before", "shutdown", proxy.stopService)
-    stop_on_signals(reactor)
-    serve_log(proxy, reactor, hangup_ends=hangup_ends)
+    obey_signals(proxy, reactor, hangup_ends=hangup_ends)
+    prepare(proxy, reactor)
     reactor.callWhenRunning(started)
     reactor.run()

@@ -1,73 +1,45 @@
 """The proxy as a Twisted service: everything a configuration asks for, bound and served.
 
-Owns the order of start and stop. Refuses to know how the process was started (``tap.py``,
-``cli.py``).
+Owns what there is of each part, and the order of start and stop. Refuses to know how the process
+was started (``tap.py``, ``cli.py``) and how any part does its work.
 """
 
 from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from attrs import define, field
-from twisted.application.service import MultiService, Service
-from twisted.internet.error import CannotListenError
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
 
-from revproxy.control.descriptors import most_connections, raise_descriptor_limit
-from revproxy.control.generation import Certificates, Workshop, load_certificates
+from revproxy.control.admin.commands import Commands
+from revproxy.control.admin.protocol import AdminPort
+from revproxy.control.admin.socket import AdminSocket
+from revproxy.control.certificate_watch import CertificateWatch
+from revproxy.control.certificates import load_certificates
+from revproxy.control.descriptors import SPARE, raise_descriptor_limit
+from revproxy.control.drain import Drain
+from revproxy.control.generation import Generations
+from revproxy.control.health import HealthPort, health_site
+from revproxy.control.inherited import InheritedSockets
+from revproxy.control.listening import BindError, PortService
 from revproxy.control.log_writer import LogWriter
 from revproxy.control.record_log import JsonRecords, RecordLog, Records, TextRecords
+from revproxy.control.reload import Reload
+from revproxy.control.status import Status
+from revproxy.control.systemd import Notifier, Watchdog
+from revproxy.control.workshop import Workshop
 from revproxy.errors import ConfigError, ConfigErrors
 from revproxy.model.configuration import Configuration
 from revproxy.net.deadlines import Deadlines
-from revproxy.net.plan import ListenerPort, ResourceRouter
+from revproxy.net.gate import Gate
+from revproxy.net.plan import ListenerPort
 from revproxy.net.ports import PlainPort, TlsPort
-from revproxy.net.transport import listen
 from revproxy.policy.connection_limit import ConnectionLimit
 from revproxy.tls.certificates import Identities
-
-
-class BindError(Exception):
-    """An address could not be bound; says which and why."""
-
-
-@define(eq=False)
-class PortService(Service):
-    """One listening port.
-
-    Attributes:
-        reactor: to listen with.
-        address: an IP address.
-        port: a TCP port.
-        factory: makes the connections' protocols.
-    """
-
-    reactor: Any
-    address: str
-    port: int
-    factory: Any
-    _listening: Any = field(default=None, init=False)
-
-    def privilegedStartService(self) -> None:
-        """Bind, before a change of user.
-
-        Raises:
-            BindError: the address cannot be bound.
-        """
-        try:
-            self._listening = listen(self.reactor, self.port, self.factory, self.address)
-        except CannotListenError as error:
-            reason = getattr(error.socketError, "strerror", None) or error.socketError
-            where = f"[{self.address}]" if ":" in self.address else self.address
-            raise BindError(f"cannot bind {where}:{self.port}: {reason}") from None
-
-    def stopService(self) -> Any:
-        """Accept no more."""
-        super().stopService()
-        listening, self._listening = self._listening, None
-        return None if listening is None else listening.stopListening()
 
 
 class Proxy(MultiService):
@@ -77,75 +49,157 @@ class Proxy(MultiService):
         configuration: valid.
         reactor: everything happens in it.
         wall: seconds since 1970.
+        read: reads the configuration anew; None where it came from no file.
+        environ: what a service manager has set for the process is taken out of it.
 
     Raises:
-        ConfigErrors: a certificate or a log file cannot be used.
+        ConfigErrors: a certificate or a log file cannot be used, or there are too few descriptors.
     """
 
     def __init__(
-        self, configuration: Configuration, reactor: Any, wall: Callable[[], float] = time.time
+        self,
+        configuration: Configuration,
+        reactor: Any,
+        wall: Callable[[], float] = time.time,
+        *,
+        read: Callable[[], Configuration] | None = None,
+        environ: MutableMapping[str, str] | None = None,
     ) -> None:
         super().__init__()
+        environ = {} if environ is None else environ
         self.configuration = configuration
         self.reactor = reactor
-        self.certificates: Certificates = load_certificates(configuration, Identities(), wall())
+        self.ending = False
+        self.notifier = Notifier.from_environment(environ)
+        self.inherited = InheritedSockets.from_environment(environ)
         self.writer, self.log = _open_log(configuration, wall)
         self.deadlines = Deadlines(reactor)
         self.connections: ConnectionLimit[Any] = ConnectionLimit()
+        self.gate = Gate(self.connections, reactor)
         descriptors = raise_descriptor_limit()
-        self.max_connections = configuration.limits.max_connections or most_connections(
-            descriptors
+        self.most_descriptors = descriptors - SPARE
+        self.workshop = Workshop(reactor, self.deadlines, self.log, wall, self.most_descriptors)
+        self.generations = Generations(
+            configuration,
+            self.workshop,
+            self.writer,
+            self.connections,
+            self.gate,
+            descriptors,
+            wall,
         )
-        self.connections.configure(
-            self.max_connections, configuration.limits.max_connections_per_ip
+        self.router = self.generations.router
+        self.reload = Reload(read, self.generations, self._in_thread, self.log, self.notifier)
+        timeout = configuration.shutdown_timeout_secs
+        self.drain = Drain(reactor, self.router, self.connections, self.gate, self.log, timeout)
+        self.ports = self._ports()
+        self.status = Status(
+            self.generations, self.reload, self.deadlines, self.writer, self.ports, wall
         )
-        self.workshop = Workshop(reactor, self.deadlines, self.log, wall)
-        self.router = ResourceRouter(self.workshop.plan(configuration))
-        for service in self._ports():
+        for service in (*self._control_services(), *self.ports, *self._background(wall)):
             service.setServiceParent(self)
+
+    def _control_services(self) -> list[HealthPort | AdminSocket]:
+        services: list[HealthPort | AdminSocket] = []
+        if port := self.configuration.health_check_port:
+            site = health_site(self.status.missing)
+            services.append(HealthPort(self.reactor, port, site, self.inherited))
+        if path := self.configuration.admin_socket_path:
+            commands = Commands(self.status, self.reload, self.writer, self.end, self.log)
+            port_of_admin = AdminPort(commands.answer, self.reactor)
+            services.append(
+                AdminSocket(self.reactor, path, port_of_admin, self.log, self.inherited)
+            )
+        return services
 
     def _ports(self) -> list[PortService]:
         services = []
+        shared = self.router, self.deadlines, self.connections, self.gate
+        limits = self.inherited, self.most_descriptors
         for listener in self.configuration.listeners:
             address, https = listener.bind_addr, listener.https_port
-            shared = self.router, self.deadlines, self.connections
-            secure = ListenerPort(*shared, True, address, https)
-            choose = self.certificates.selections[address, https]
-            services.append(PortService(self.reactor, address, https, TlsPort(secure, choose)))
+            choose = self.generations.current.certificates.selections[address, https]
+            secure = TlsPort(ListenerPort(*shared, True, address, https), choose)
+            self.generations.tls_ports[address, https] = secure
+            services.append(PortService(self.reactor, address, https, secure, *limits))
             if listener.http_port:
-                plain = ListenerPort(*shared, False, address, https)
+                plain = PlainPort(ListenerPort(*shared, False, address, https))
                 services.append(
-                    PortService(self.reactor, address, listener.http_port, PlainPort(plain))
+                    PortService(self.reactor, address, listener.http_port, plain, *limits)
                 )
         return services
+
+    def _background(self, wall: Callable[[], float]) -> list[CertificateWatch | Watchdog]:
+        watch = CertificateWatch(
+            self.reactor,
+            lambda: self.generations.current.certificates,
+            self.reload.certificates,
+            self._in_thread,
+            self.log,
+            wall,
+        )
+        return [watch, Watchdog(self.notifier, self.reactor)]
+
+    def _in_thread(self, call: Callable[[], Any]) -> Awaitable[Any]:
+        return deferToThreadPool(self.reactor, self.reactor.getThreadPool(), call)
+
+    def privilegedStartService(self) -> None:
+        """Bind everything.
+
+        Raises:
+            BindError: an address cannot be bound; nothing is left of those that could.
+        """
+        try:
+            super().privilegedStartService()
+        except BindError:
+            for service in self:
+                service.stopService()
+            raise
+        for name in self.inherited.close_rest():
+            fields = (("address", name), ("error", "no listener has this address"))
+            self.log.record("warn", "INHERITED_SOCKET", fields)
 
     def startService(self) -> None:
         """Serve."""
         self.writer.start()
         self.deadlines.start()
-        for warning in self.certificates.warnings:
+        for warning in self.generations.current.certificates.warnings:
             self.log.record("warn", "TLS_CERTIFICATE", (("error", warning),))
         super().startService()
+        sites = len(self.configuration.all_sites())
         started = (
             ("listeners", len(self.configuration.listeners)),
-            ("sites", len(self.configuration.all_sites())),
-            ("max_connections", self.max_connections),
+            ("sites", sites),
+            ("max_connections", self.connections.most),
         )
         self.log.record("info", "START", started)
         gc.collect()
         gc.freeze()
+        self.reactor.callWhenRunning(self.notifier.ready, f"{sites} sites, generation 1")
 
-    def stopService(self) -> Any:
-        """Accept no more, and let go of what is idle.
+    def end(self) -> None:
+        """Begin the orderly end of the process."""
+        if not self.ending:
+            self.ending = True
+            self.reactor.callLater(0, self.reactor.stop)
+
+    def stopService(self) -> Deferred[None]:
+        """Accept no more, let what is in flight finish, and let go of everything.
 
         The log stays open: exchanges that the reactor cuts at its end have their records to
         write. ``writer.close`` comes after that.
         """
-        stopping = super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self.notifier.stopping("waiting for requests under way")
+        for port in self.ports:
+            port.stopService()
+        await self.drain.begin()
+        await super().stopService()
         self.deadlines.stop()
         self.workshop.close()
         self.log.record("info", "STOP", ())
-        return stopping
 
 
 def check(configuration: Configuration, now: float) -> tuple[str, list[str]]:
@@ -169,9 +223,6 @@ def _open_log(
     records: Records = TextRecords(wall) if logging.format == "text" else JsonRecords(wall)
     try:
         writer = LogWriter(records, logging.log_file_path)
-        writer.use_files(
-            {site.log_file_path for site in configuration.all_sites() if site.log_file_path}
-        )
     except ConfigError as error:
         raise ConfigErrors([error]) from None
     return writer, RecordLog(records, logging.level, writer.write)

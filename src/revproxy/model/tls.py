@@ -6,6 +6,7 @@ certificates (``tls/``), which know the answers. Refuses to know either.
 
 from __future__ import annotations
 
+from math import inf
 from ssl import SSLContext
 
 from attrs import field, frozen
@@ -41,12 +42,27 @@ class Identity:
         exact: host names covered, lower-cased.
         wildcards: for ``*.example.com`` the part after the star's dot, ``example.com``.
         name: how the log and status call it.
+        issuer: who has signed it, as a distinguished name (RFC 4514).
+        not_after: until when it is valid, in seconds since 1970.
+        source: the file that it was read from.
+        made: when the context, and with it the ticket keys, was made, in seconds since 1970.
+        content: a digest of the files that it was made from.
     """
 
     context: SSLContext = field(repr=False)
     exact: frozenset[str]
     wildcards: frozenset[str]
     name: str = ""
+    issuer: str = ""
+    not_after: float = inf
+    source: str = ""
+    made: float = 0.0
+    content: bytes = field(default=b"", repr=False)
+
+    @property
+    def names(self) -> list[str]:
+        """The names covered, as a certificate writes them, in alphabetical order."""
+        return sorted(self.exact) + sorted(f"*.{name}" for name in self.wildcards)
 
     def covers(self, host: str) -> bool:
         """Whether the certificate is valid for ``host`` (RFC 6125 6.4.3, one label a star)."""

@@ -326,6 +326,7 @@ class Exchange:
 
     def _record(self, more: Sequence[tuple[str, object]] = ()) -> None:
         plan = self._plan
+        plan.responses[self._status // 100] += 1
         if not plan.records_requests:
             return
         head = self.head

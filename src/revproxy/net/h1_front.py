@@ -16,12 +16,15 @@ from revproxy.errors import BadRequest
 from revproxy.model.http import Field
 from revproxy.model.tls import Identity
 from revproxy.net.deadlines import NEVER
+from revproxy.net.downstream import FIRST_REQUEST_SECS, Summary
 from revproxy.net.h1_leaving import Leaving
 from revproxy.net.h1_requests import H1Requests, State
 from revproxy.net.intake import Intake
 from revproxy.net.plan import ListenerPort
 from revproxy.policy.forwarded import connection_key
 from revproxy.policy.outcome import can_discard
+
+_STATE_NAMES = {State.BODY: "body", State.RESPONDING: "response", State.LEAVING: "closing"}
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -34,11 +37,12 @@ class H1Front(H1Requests):
         identity: the certificate that was presented; None on a plain port.
     """
 
-    __slots__ = ("_leaving", "transport")
+    __slots__ = ("_leaving", "_opened", "transport")
 
     def __init__(self, port: ListenerPort, peer: str, identity: Identity | None) -> None:
         super().__init__(port, peer, identity)
         self.transport: Any = None
+        self._opened = self._deadlines.now
         self._leaving: Leaving | None = None
 
     # From the transport
@@ -50,6 +54,8 @@ class H1Front(H1Requests):
         transport.registerProducer(self, True)
         self.deadline = self._deadlines.after(self._plan.timeouts.request_head_secs)
         self._deadlines.watch(self)
+        if self._plan.draining:
+            self.drain()
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes of requests."""
@@ -133,7 +139,7 @@ class H1Front(H1Requests):
         if self._state is State.BODY and self._body is not None:
             discard = can_discard(self._body.left, expect_continue=request.expect_continue)
             close = close or not discard
-        self.writer.closing = close or not request.keep_alive
+        self.writer.closing = close or not request.keep_alive or self.writer.last
         self._say(status, fields, with_body=request.method != b"HEAD")
         if self._state is State.BODY and not self.writer.closing:
             # What is left of the request body is read and thrown away.
@@ -163,6 +169,7 @@ class H1Front(H1Requests):
     def _bad_head(self, error: BadRequest) -> None:
         """Answer a head that is none, and close."""
         reason = ("error", error.reason)
+        self._plan.responses[error.status // 100] += 1
         self._plan.log.request(self.peer.address, "", "", "", error.status, "", 0, (reason,))
         self.writer.expect(1, keep_alive=False)
         self._say(error.status, [], with_body=True)
@@ -213,6 +220,43 @@ class H1Front(H1Requests):
             return False
         self._leave().close()
         return True
+
+    @property
+    def busy(self) -> bool:
+        """Whether an exchange is under way."""
+        return self._exchange is not None
+
+    def drain(self) -> None:
+        """Close when idle; any answer from now on is the last one."""
+        if self._state is State.LEAVING:
+            return
+        self.writer.last = self.writer.closing = True
+        if self._state is State.HEAD and not self.give_way() and self._is_fresh():
+            self.deadline = min(self.deadline, self._deadlines.after(FIRST_REQUEST_SECS))
+
+    def _is_fresh(self) -> bool:
+        """Whether nothing of a first request has come."""
+        return not (self._idle or self._head_begun or self._buffer)
+
+    def summary(self) -> Summary:
+        """What the connection is doing."""
+        exchange = self._exchange
+        head = None if exchange is None else exchange.head
+        return Summary(
+            client=self._peer_address,
+            secure=self.port.secure,
+            server_name="",
+            state=self._state_name(),
+            opened=self._opened,
+            host=head.host if head else "",
+            method=head.method.decode("latin-1") if head else "",
+            path=head.path.decode("latin-1") if head else "",
+        )
+
+    def _state_name(self) -> str:
+        if self._state is State.HEAD:
+            return "head" if self._head_begun else "idle"
+        return _STATE_NAMES[self._state]
 
     def _leave_lingering(self) -> None:
         """Close, but let the downstream read the answer before it meets a reset."""

@@ -16,11 +16,12 @@ class ResponseWriter:
 
     Attributes:
         closing: the connection ends with the present response.
+        last: it ends with any response.
         said: pieces that :meth:`take` will join.
         ends_by_close: only the connection's end marks the end of the present response.
     """
 
-    __slots__ = ("_begun", "_chunked", "_minor", "closing", "ends_by_close", "said")
+    __slots__ = ("_begun", "_chunked", "_minor", "closing", "ends_by_close", "last", "said")
 
     def __init__(self) -> None:
         self.said: list[bytes] = []
@@ -29,17 +30,18 @@ class ResponseWriter:
         self._minor = 1
         self.closing = False
         self.ends_by_close = False
+        self.last = False
 
     def expect(self, minor: int, *, keep_alive: bool) -> None:
         """A request of HTTP/1.``minor`` has begun; what follows answers it."""
         self._minor = minor
         self._chunked = self._begun = False
-        self.closing = not keep_alive
+        self.closing = self.last or not keep_alive
         self.ends_by_close = False
 
     def may_go_on(self) -> None:
         """The request is complete: unless the head has said otherwise, the connection stays."""
-        self.closing = self._begun
+        self.closing = self._begun or self.last
 
     def interim(self, head: ResponseHead) -> None:
         """A 1xx; HTTP/1.0 knows none (RFC 9110 15.2)."""

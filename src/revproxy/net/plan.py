@@ -14,6 +14,7 @@ from attrs import define, field, frozen
 from revproxy.model.configuration import IPNetwork, Limits, Timeouts
 from revproxy.model.seams import AccessLog, Clock, Limiter
 from revproxy.net.deadlines import Deadlines
+from revproxy.net.gate import Gate
 from revproxy.net.pool import Pool
 from revproxy.policy.connection_limit import ConnectionLimit
 from revproxy.policy.routing import HostRoutes
@@ -51,6 +52,9 @@ class Plan:
         records_requests: whether the log keeps REQUEST records.
         clock: monotonic seconds.
         date: the current ``Date`` field value.
+        responses: how many requests were answered, by the first digit of the status; all
+            generations count in the same list.
+        draining: whether the process is about to end: every answer is its connection's last.
     """
 
     routes: HostRoutes[Route]
@@ -64,6 +68,8 @@ class Plan:
     records_requests: bool
     clock: Clock = field(repr=False)
     date: Callable[[], bytes] = field(repr=False)
+    responses: list[int] = field(repr=False)
+    draining: bool = False
 
 
 @define(eq=False)
@@ -84,6 +90,7 @@ class ListenerPort:
         router: has the plan.
         deadlines: of the connections.
         connections: the open ones of all ports.
+        gate: of all ports, closed while there are too many.
         secure: whether TLS is spoken on this port.
         bind_addr: of the listener.
         https_port: where a plain port redirects to.
@@ -92,6 +99,7 @@ class ListenerPort:
     router: ResourceRouter
     deadlines: Deadlines
     connections: ConnectionLimit[Any]
+    gate: Gate
     secure: bool
     bind_addr: str
     https_port: int

@@ -21,7 +21,7 @@ from revproxy.model.tls import TlsContext
 from revproxy.net.deadlines import NEVER, Deadlines
 from revproxy.net.names import Names
 from revproxy.net.tls_upstream import ClientTls
-from revproxy.net.transport import EagerConnector, EagerUnixConnector
+from revproxy.net.transport import ALL_DESCRIPTORS, EagerConnector, EagerUnixConnector
 from revproxy.net.upstream import UpstreamConnection
 from revproxy.net.upstream_h1 import UpstreamH1
 
@@ -75,6 +75,13 @@ class Pool:
         reactor: to connect and to resolve names with.
         deadlines: time limits of attempts and connections.
         context: makes the client context of a TLS upstream, at the first need of it.
+        most_descriptors: no connection takes a descriptor of this number or above.
+
+    Attributes:
+        open: connections that there are, the idle ones included.
+        made: connections that there have been.
+        failures: attempts to connect that have failed.
+        failed_at: when one has, in seconds of the monotonic clock; None once one has succeeded.
     """
 
     def __init__(
@@ -83,11 +90,15 @@ class Pool:
         reactor: Any,
         deadlines: Deadlines,
         context: Callable[[], TlsContext],
+        most_descriptors: int = ALL_DESCRIPTORS,
     ) -> None:
         self.settings = settings
         self.reactor = reactor
         self.deadlines = deadlines
         self.context = context
+        self.most_descriptors = most_descriptors
+        self.open = self.made = self.failures = 0
+        self.failed_at: float | None = None
         self.names = Names(settings.address, reactor, deadlines.clock)
         self._idle: list[UpstreamH1] = []
         self._closing = False
@@ -193,6 +204,7 @@ class Attempt(ClientFactory):
     def _connect(self, connector: EagerConnector | EagerUnixConnector) -> None:
         self._tried = True
         connector.high_water = self._pool.settings.buffered_bytes
+        connector.most_descriptors = self._pool.most_descriptors
         self._connector = connector
         try:
             connector.connect()
@@ -238,6 +250,7 @@ class Attempt(ClientFactory):
 
     def _connected(self, connection: UpstreamH1) -> None:
         self._finish()
+        self._pool.failed_at = None
         exchange, self._exchange = self._exchange, None
         if exchange is None:
             connection.close()
@@ -245,9 +258,12 @@ class Attempt(ClientFactory):
             exchange.attached(connection)
 
     def _failed(self, error: ProxyError) -> None:
+        pool = self._pool
         self._finish()
         if self._tried:
-            self._pool.names.doubt()
+            pool.names.doubt()
+        pool.failures += 1
+        pool.failed_at = pool.deadlines.now
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.failed(error)

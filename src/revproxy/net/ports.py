@@ -6,19 +6,18 @@ chosen.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.protocol import Factory
 
 from revproxy.model.seams import ChooseIdentity
+from revproxy.net.gate import Accepting
 from revproxy.net.h1_front import H1Front
 from revproxy.net.plan import ListenerPort
 from revproxy.net.tls_downstream import ServerTls
 from revproxy.policy.connection_limit import Admission
 from revproxy.policy.forwarded import connection_key
-
-REFUSALS_SECS = 10.0
-"""Refused connections make one record in this time."""
 
 
 class _Port(Factory):
@@ -28,7 +27,18 @@ class _Port(Factory):
 
     def __init__(self, port: ListenerPort) -> None:
         self._port = port
-        self._silent_until = 0.0
+
+    def full(self, listening: Accepting) -> bool:
+        """Whether ``listening`` has to leave what comes in the backlog; it is told when not."""
+        if not self._port.gate.hold(listening):
+            return False
+        self._say("max_connections", (("open", self._port.connections.total),))
+        return True
+
+    def exhausted(self, listening: Accepting) -> None:
+        """There is no descriptor for what ``listening`` would accept."""
+        self._port.gate.exhausted(listening)
+        self._say("descriptors", (("open", self._port.connections.total),))
 
     def buildProtocol(self, addr: Any) -> Any:
         """The protocol of an accepted connection; None closes it at once."""
@@ -58,13 +68,16 @@ class _Port(Factory):
         following = self._port.connections.leave(key, transport)
         if following is not None:
             following.resumeProducing()
+        self._port.gate.left()
 
     def _say_refused(self, peer: str) -> None:
-        """Log a refusal, at most once in a while."""
-        now = self._port.deadlines.now
-        if now >= self._silent_until:
-            self._silent_until = now + REFUSALS_SECS
-            record = (("client_ip", peer), ("open", self._port.connections.total))
+        fields = (("client_ip", peer), ("open", self._port.connections.total))
+        self._say("max_connections_per_ip", fields)
+
+    def _say(self, limit: str, fields: Sequence[tuple[str, object]]) -> None:
+        """Log that a limit has been reached, at most once in a while."""
+        if self._port.gate.due(limit):
+            record = (*fields, ("limit", limit))
             self._port.router.plan.log.record("warn", "CONNECTION_LIMIT", record)
 
     def _protocol(self, peer: str) -> Any:

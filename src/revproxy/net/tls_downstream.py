@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from attrs import evolve
 from twisted.python.failure import Failure
 
 from revproxy.model.configuration import Timeouts
 from revproxy.model.seams import ChooseIdentity
 from revproxy.model.tls import Alert, ClientHello, Identity
 from revproxy.net.deadlines import NEVER, Deadlines
+from revproxy.net.downstream import FIRST_REQUEST_SECS, Downstream, Summary
 from revproxy.net.tls_layer import TlsLayer, Upper, tls_reason
 from revproxy.wire.client_hello import BadClientHello, NotTls, parse_client_hello
 
@@ -25,11 +27,8 @@ _PLAIN_HTTP_ANSWER = (
 )
 
 
-class DownstreamUpper(Upper, Protocol):
+class DownstreamUpper(Upper, Downstream, Protocol):
     """What speaks to a downstream through TLS."""
-
-    def give_way(self) -> bool:
-        """Close, if the connection is idle; returns whether it was."""
 
 
 class ServerTls(TlsLayer):
@@ -61,6 +60,7 @@ class ServerTls(TlsLayer):
         self._timeouts = timeouts
         self._hello_bytes = hello_bytes
         self._flight = b""
+        self._opened = 0.0
         self._front: DownstreamUpper | None = None
         self.deadline = NEVER
         self.identity: Identity | None = None
@@ -69,12 +69,33 @@ class ServerTls(TlsLayer):
     def makeConnection(self, transport: Any) -> None:
         """Wait for the ClientHello."""
         super().makeConnection(transport)
+        self._opened = self._deadlines.now
         self.deadline = self._deadlines.after(self._timeouts.client_hello_secs)
         self._deadlines.watch(self)
 
     def give_way(self) -> bool:
         """Close, if the connection is idle; returns whether it was."""
         return self._front is not None and self._front.give_way()
+
+    @property
+    def busy(self) -> bool:
+        """Whether an exchange is under way."""
+        return self._front is not None and self._front.busy
+
+    def drain(self) -> None:
+        """Let the front drain; a handshake may still be completed."""
+        if self._front is not None:
+            self._front.drain()
+        else:
+            self.deadline = min(self.deadline, self._deadlines.after(FIRST_REQUEST_SECS))
+
+    def summary(self) -> Summary:
+        """What the connection is doing."""
+        name = self.hello.server_name
+        if self._front is not None:
+            return evolve(self._front.summary(), server_name=name, opened=self._opened)
+        state = "closing" if self._read_closed else "handshake"
+        return Summary(self.transport.getPeer().host, True, name, state, self._opened)
 
     def expired(self, now: float) -> None:
         """No ClientHello, or no end of the handshake, in time; or what refuses is not taken."""

@@ -11,6 +11,8 @@ Refuses to know what the bytes mean.
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +24,14 @@ from twisted.python.failure import Failure
 READ_BYTES = 262144
 """The most that one read takes from a socket: a quarter of a mebibyte moves bodies 1.2 times as
 fast as 64 KiB, and costs small requests nothing."""
+
+BACKLOG = 4096
+"""Connections that the kernel keeps until they are accepted, if its own limit allows so many."""
+
+ALL_DESCRIPTORS = 2**31
+"""More than any descriptor's number."""
+
+_NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 _log = Logger()
 _CLOSED = Failure(main.CONNECTION_DONE)
@@ -150,18 +160,40 @@ class EagerServer(EagerMixin, tcp.Server):  # type: ignore[misc]
                 self._factory.disconnected(self)
 
 
-class _EagerClient(EagerMixin, tcp.Client):  # type: ignore[misc]
+class _CeilingMixin(_Connection):  # type: ignore[misc]
+    """The making of a socket: none of the last descriptors is taken for it."""
+
+    def createInternetSocket(self) -> socket.socket:
+        """A new socket.
+
+        Raises:
+            OSError: no descriptor is left, but for those of the control plane.
+        """
+        made: socket.socket = super().createInternetSocket()
+        if made.fileno() >= self.connector.most_descriptors:
+            made.close()
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return made
+
+
+class _EagerClient(EagerMixin, _CeilingMixin, tcp.Client):  # type: ignore[misc]
     """A TCP connection of ours."""
 
 
-class _EagerUnixClient(EagerMixin, unix.Client):  # type: ignore[misc]
+class _EagerUnixClient(EagerMixin, _CeilingMixin, unix.Client):  # type: ignore[misc]
     """A connection of ours to a UNIX socket."""
 
 
 class EagerConnector(tcp.Connector):
-    """Connects to an IP address and port. ``high_water`` is passed on to the transport."""
+    """Connects to an IP address and port.
+
+    Attributes:
+        high_water: passed on to the transport.
+        most_descriptors: no descriptor of this number or above is taken.
+    """
 
     high_water = EagerMixin.high_water
+    most_descriptors = ALL_DESCRIPTORS
 
     def _makeTransport(self) -> _EagerClient:
         client = _EagerClient(self.host, self.port, self.bindAddress, self, self.reactor)
@@ -172,9 +204,10 @@ class EagerConnector(tcp.Connector):
 
 
 class EagerUnixConnector(unix.Connector):
-    """Connects to a UNIX socket. ``high_water`` is passed on to the transport."""
+    """Connects to a UNIX socket; attributes as of :class:`EagerConnector`."""
 
     high_water = EagerMixin.high_water
+    most_descriptors = ALL_DESCRIPTORS
 
     def _makeTransport(self) -> _EagerUnixClient:
         client = _EagerUnixClient(self.address, self, self.reactor)
@@ -183,26 +216,51 @@ class EagerUnixConnector(unix.Connector):
 
 
 class EagerPort(tcp.Port):
-    """A listening TCP port; connections get :class:`EagerServer`."""
+    """A listening TCP port; connections get :class:`EagerServer`.
+
+    Before each connection the port's factory is asked ``full(port)``, and told
+    ``exhausted(port)`` when there was no descriptor for one: both mean that what comes waits in
+    the backlog until the port is told to go on.
+
+    Attributes:
+        most_descriptors: a connection whose descriptor has this number or a higher one is not
+            kept: the last ones are for the control plane.
+    """
 
     transport = cast(Any, EagerServer)
+    most_descriptors = ALL_DESCRIPTORS
 
     def doRead(self) -> None:
-        """Accept what has come, as stock Twisted does, less what it does for its own log.
-
-        Where ``accept`` fails (no descriptor is left), stock Twisted's way out is taken.
-        """
+        """Accept what has come, as stock Twisted does, less what it does for its own log."""
+        factory: Any = self.factory
         for accepted in range(self.numberAccepts):
+            if factory.full(self):
+                return
             try:
                 skt, address = self.socket.accept()
             except BlockingIOError:
                 self.numberAccepts = max(1, accepted)
                 return
-            except OSError:
-                super().doRead()
+            except OSError as failure:
+                if failure.errno in _NO_RESOURCES:
+                    factory.exhausted(self)
+                    return
+                continue  # it was gone before it was accepted
+            if skt.fileno() >= self.most_descriptors:
+                skt.close()
+                factory.exhausted(self)
                 return
             self._begin(skt, address)
         self.numberAccepts += 20
+
+    def stop_accepting(self) -> None:
+        """Leave connections in the backlog."""
+        self.stopReading()
+
+    def go_on_accepting(self) -> None:
+        """Accept again, unless the port has been closed."""
+        if self.connected and not self.disconnecting:
+            self.startReading()
 
     def _begin(self, skt: socket.socket, address: tuple[Any, ...]) -> None:
         transport = None
@@ -224,15 +282,37 @@ class EagerPort(tcp.Port):
                 transport.abortConnection()
 
 
-def listen(reactor: Any, port: int, factory: Any, address: str, backlog: int = 4096) -> tcp.Port:
+def listen(
+    reactor: Any,
+    port: int,
+    factory: Any,
+    address: str,
+    *,
+    inherited: socket.socket | None = None,
+    most_descriptors: int = ALL_DESCRIPTORS,
+) -> EagerPort:
     """Listen on a TCP port.
 
     TCP_NODELAY is set on the listening socket and inherited by what it accepts.
 
+    Args:
+        reactor: to listen with.
+        port: its number.
+        factory: makes the protocols; see :class:`EagerPort`.
+        address: an IP address.
+        inherited: a socket that listens there already; a duplicate of it is used.
+        most_descriptors: see :class:`EagerPort`.
+
     Raises:
         twisted.internet.error.CannotListenError: the address cannot be bound.
     """
-    listening = EagerPort(port, factory, backlog, address, reactor)
+    if inherited is None:
+        listening = EagerPort(port, factory, BACKLOG, address, reactor)
+    else:
+        listening = EagerPort._fromListeningDescriptor(
+            reactor, inherited.fileno(), inherited.family, factory
+        )
+    listening.most_descriptors = most_descriptors
     listening.startListening()
     listening.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening

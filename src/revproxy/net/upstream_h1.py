@@ -145,6 +145,8 @@ class UpstreamH1:
         """Connected, and verified where it is TLS."""
         self.transport = transport
         self.usable = True
+        self._pool.open += 1
+        self._pool.made += 1
         transport.registerProducer(self, True)
         self._pool.deadlines.watch(self)
         self._ready(self)
@@ -194,6 +196,7 @@ class UpstreamH1:
     def connectionLost(self, reason: Failure) -> None:
         """Gone both ways; a body until close that ends like this was cut."""
         self.usable = False
+        self._pool.open -= 1
         self._pool.deadlines.forget(self)
         if self.exchange is None:
             self._pool.discard(self)

@@ -28,27 +28,42 @@ class ConnectionLimit(Generic[T]):
     Attributes:
         total: of all keys together, those that wait included.
         waiting: those that wait, by their key, the longest first.
+        most: of all keys together; 0 = no limit.
     """
 
-    __slots__ = ("_most", "_most_per_key", "_served", "total", "waiting")
+    __slots__ = ("_most_per_key", "_served", "most", "total", "waiting")
 
     def __init__(self) -> None:
         self._served: dict[int, dict[T, None]] = {}
-        self._most = 0
+        self.most = 0
         self._most_per_key = 0
         self.waiting: dict[int, dict[T, None]] = {}
         self.total = 0
 
-    def configure(self, most: int, most_per_key: int) -> None:
-        """Set the limits, 0 = none; connections that are open stay open."""
-        self._most = most
+    def configure(self, most: int, most_per_key: int) -> list[T]:
+        """Set the limits, 0 = none; connections that are open stay open.
+
+        Returns:
+            the connections that have waited until now and are served from now on.
+        """
+        self.most = most
         self._most_per_key = most_per_key
+        promoted = []
+        for key in list(self.waiting):
+            while (connection := self._promoted(key)) is not None:
+                promoted.append(connection)
+        return promoted
+
+    @property
+    def full(self) -> bool:
+        """Whether there are as many as there may be, of all keys together."""
+        return 0 < self.most <= self.total
 
     def next(self, key: int) -> Admission:
         """What would become of another connection of ``key``."""
-        if self._most and self.total >= self._most:
+        if self.full:
             return Admission.REFUSED
-        if not self._most_per_key or len(self._served.get(key, ())) < self._most_per_key:
+        if self._has_room(key):
             return Admission.SERVED
         if len(self.waiting.get(key, ())) < self._most_per_key:
             return Admission.WAITING
@@ -74,16 +89,29 @@ class ConnectionLimit(Generic[T]):
             _remove(self.waiting, key, connection)
             return None
         _remove(self._served, key, connection)
-        if key in self.waiting and self.next(key) is Admission.SERVED:
-            longest = next(iter(self.waiting[key]))
-            _remove(self.waiting, key, longest)
-            self._served.setdefault(key, {})[longest] = None
-            return longest
-        return None
+        return self._promoted(key)
 
     def served(self, key: int) -> list[T]:
         """The connections of ``key`` that are served, the oldest first."""
         return list(self._served.get(key, ()))
+
+    def all(self) -> list[T]:
+        """Every connection, those that wait last."""
+        keys = (*self._served.values(), *self.waiting.values())
+        return [connection for connections in keys for connection in connections]
+
+    def _has_room(self, key: int) -> bool:
+        served = self._served.get(key, ())
+        return not self._most_per_key or len(served) < self._most_per_key
+
+    def _promoted(self, key: int) -> T | None:
+        """Serve the connection of ``key`` that has waited longest, if there is room for it."""
+        if key not in self.waiting or not self._has_room(key):
+            return None
+        longest = next(iter(self.waiting[key]))
+        _remove(self.waiting, key, longest)
+        self._served.setdefault(key, {})[longest] = None
+        return longest
 
 
 def _remove(where: dict[int, dict[T, None]], key: int, connection: T) -> None:

@@ -21,6 +21,7 @@ from revproxy.tls.pem import (
     CertificateFiles,
     chain_of,
     check_validity,
+    issuer_of,
     key_of,
     names_of,
     read_pair,
@@ -28,6 +29,11 @@ from revproxy.tls.pem import (
 
 TICKET_KEY_SECS = 12 * 3600
 """How long one set of session ticket keys is used, when identities are loaded that often."""
+
+
+def ticket_period(now: float) -> int:
+    """Which period of ticket keys ``now`` (seconds since 1970) falls into."""
+    return int(now // TICKET_KEY_SECS)
 
 
 def load_identity(
@@ -53,12 +59,13 @@ def load_identity(
     files = read_pair(pair)
     chain = chain_of(files)
     check_validity(files, chain[0], now)
-    return _identity(files, chain, alpn, session_tickets)
+    return _identity(files, chain, now, alpn, session_tickets)
 
 
 def _identity(
     files: CertificateFiles,
     chain: list[x509.Certificate],
+    now: float,
     alpn: tuple[str, ...],
     session_tickets: bool,
 ) -> Identity:
@@ -76,7 +83,17 @@ def _identity(
         exact=frozenset(name for name in names if "*" not in name),
         wildcards=frozenset(name[2:] for name in names if _is_wildcard(name)),
         name=names[0],
+        issuer=issuer_of(chain[0]),
+        not_after=chain[0].not_valid_after_utc.timestamp(),
+        source=files.pair.cert_path,
+        made=now,
+        content=content_of(files),
     )
+
+
+def content_of(files: CertificateFiles) -> bytes:
+    """A digest of both files."""
+    return sha256(files.chain_pem).digest() + sha256(files.key_pem).digest()
 
 
 def _is_wildcard(name: str) -> bool:
@@ -112,14 +129,17 @@ class Identities:
     ) -> Identity:
         """The same as :func:`load_identity`, sharing what is loaded already.
 
-        The files are read, and the certificate's dates checked, every time.
+        The files are read every time. The dates of a certificate that is being served already
+        are not judged again: it may expire while it is, and that must stand in the way of no
+        other change.
         """
         files = read_pair(pair)
-        content = sha256(files.chain_pem).digest(), sha256(files.key_pem).digest()
-        key = (content, alpn, session_tickets, now // TICKET_KEY_SECS)
+        key = (content_of(files), alpn, session_tickets)
+        served = self._loaded.get(key)
+        if served is not None and ticket_period(served.made) == ticket_period(now):
+            return served
         chain = chain_of(files)
-        check_validity(files, chain[0], now)
-        identity = self._loaded.get(key)
-        if identity is None:
-            identity = self._loaded[key] = _identity(files, chain, alpn, session_tickets)
+        if served is None:
+            check_validity(files, chain[0], now)
+        self._loaded[key] = identity = _identity(files, chain, now, alpn, session_tickets)
         return identity

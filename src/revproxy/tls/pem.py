@@ -99,6 +99,14 @@ def check_validity(files: CertificateFiles, leaf: x509.Certificate, now: float) 
         raise ConfigError(path, f"the certificate is not valid before {first:{_DATE}}")
 
 
+def issuer_of(leaf: x509.Certificate) -> str:
+    """Who has signed ``leaf``, as a distinguished name (RFC 4514); ``""`` if it is unreadable."""
+    try:
+        return leaf.issuer.rfc4514_string()
+    except ValueError:
+        return ""
+
+
 def key_of(files: CertificateFiles, leaf: x509.Certificate) -> bytes:
     """The private key of ``leaf``, as PEM without anything else that its file may hold.
 

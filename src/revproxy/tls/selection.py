@@ -50,8 +50,8 @@ class Selection:
         return identity or Alert(UNRECOGNIZED_NAME, f"no certificate covers {host}")
 
 
-def coverage_warnings(sites: Iterable[Site], identities: Iterable[Identity]) -> list[str]:
-    """A sentence for the log for every site that no identity covers, in the sites' order.
+def uncovered_hosts(sites: Iterable[Site], identities: Iterable[Identity]) -> list[str]:
+    """The host of every site that no identity covers, in the sites' order.
 
     A wildcard site is covered by the same wildcard only.
     """
@@ -61,7 +61,7 @@ def coverage_warnings(sites: Iterable[Site], identities: Iterable[Identity]) -> 
         exact |= identity.exact
         wildcards |= identity.wildcards
     return [
-        f"no certificate covers the site {site.host}: its TLS handshakes will be refused"
+        site.host
         for site in sites
         if site.host not in exact and site.host.partition(".")[2] not in wildcards
     ]

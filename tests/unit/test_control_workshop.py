@@ -1,4 +1,4 @@
-"""Configurations made ready to serve: certificates, plans, and what outlives a plan."""
+"""Configurations compiled into plans, and what outlives a plan."""
 
 from __future__ import annotations
 
@@ -6,94 +6,12 @@ from attrs import evolve
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from revproxy.control.generation import Workshop, load_certificates
-from revproxy.errors import ConfigErrors
-from revproxy.model.address import UpstreamAddress
-from revproxy.model.configuration import (
-    BodyLimit,
-    CertificatePair,
-    Configuration,
-    Limits,
-    Listener,
-    RateLimit,
-    Site,
-    Timeouts,
-    TlsSettings,
-)
-from revproxy.model.tls import Alert, ClientHello, Identity
+from revproxy.control.workshop import Workshop
+from revproxy.model.configuration import Limits, RateLimit, Site, Timeouts
 from revproxy.net.deadlines import Deadlines
 from revproxy.net.plan import Plan, Route
-from revproxy.tls.certificates import Identities
-from tests.support.certificates import authority
 from tests.support.doubles import RecordingLog
-from tests.support.tls_peers import NOW
-
-ADDRESS = "127.0.0.1"
-
-
-def pair(*names: str) -> CertificatePair:
-    """A certificate for ``names``."""
-    issued = authority().pair(*names)
-    return CertificatePair(issued.cert_path, issued.key_path)
-
-
-def site(host: str, upstream: str = "127.0.0.1:3000", **fields: object) -> Site:
-    return Site(host=host, upstream=UpstreamAddress.parse(upstream), **fields)
-
-
-def listener(*sites: Site, pairs: tuple[CertificatePair, ...] = (), **fields: object) -> Listener:
-    return Listener(
-        bind_addr=ADDRESS, tls=TlsSettings(mode="manual", pairs=pairs), sites=sites, **fields
-    )
-
-
-def configuration(*listeners: Listener, **fields: object) -> Configuration:
-    settings = {"rate_limit": RateLimit(10, 20), "body": BodyLimit(1000), **fields}
-    return Configuration(listeners=listeners, **settings)
-
-
-class CertificateTests(SynchronousTestCase):
-    def test_by_listener(self) -> None:
-        """Every listener serves its own certificates, chosen by name."""
-        one = listener(pairs=(pair("a.test"),))
-        two = listener(pairs=(pair("b.test"),), https_port=8443)
-        certificates = load_certificates(configuration(one, two), Identities(), NOW)
-        self.assertEqual(set(certificates.selections), {(ADDRESS, 443), (ADDRESS, 8443)})
-        hello = ClientHello("b.test")
-        self.assertIsInstance(certificates.selections[ADDRESS, 443](hello), Alert)
-        self.assertIsInstance(certificates.selections[ADDRESS, 8443](hello), Identity)
-
-    def test_default_site(self) -> None:
-        """The default site's certificate is for those who name nobody."""
-        whole = configuration(listener(pairs=(pair("a.test"),)), default_site="a.test")
-        certificates = load_certificates(whole, Identities(), NOW)
-        self.assertIsInstance(certificates.selections[ADDRESS, 443](ClientHello()), Identity)
-
-    def test_every_error(self) -> None:
-        """All pairs that cannot be used are reported, each under its listener."""
-        missing = CertificatePair("/nowhere/a.pem", "/nowhere/a.key")
-        swapped = CertificatePair(pair("a.test").cert_path, pair("b.test").key_path)
-        one = listener(pairs=(missing, swapped))
-        two = listener(pairs=(pair("a.test"), missing), https_port=8443)
-        with self.assertRaises(ConfigErrors) as caught:
-            load_certificates(configuration(one, two), Identities(), NOW)
-        paths = [error.path for error in caught.exception.errors]
-        self.assertEqual(paths, ["listeners[0].tls"] * 2 + ["listeners[1].tls"])
-
-    def test_uncovered_site(self) -> None:
-        """A site that no certificate of its listener covers is a warning, included ones too."""
-        whole = configuration(
-            listener(site("a.test"), site("b.test"), pairs=(pair("a.test"),)),
-            sites=(
-                site("c.test"),
-                site("d.test", listeners=(ADDRESS,)),
-                site("e.test", listeners=("198.51.100.1",)),
-            ),
-        )
-        warnings = load_certificates(whole, Identities(), NOW).warnings
-        self.assertEqual(
-            [name for name in "abcde" if f"{name}.test" in " ".join(warnings)], ["b", "c", "d"]
-        )
+from tests.support.models import ADDRESS, configuration, listener, site
 
 
 class WorkshopTests(SynchronousTestCase):
@@ -104,7 +22,10 @@ class WorkshopTests(SynchronousTestCase):
         self.workshop = Workshop(clock, Deadlines(clock), self.log, lambda: self.wall)
 
     def plan(self, *sites: Site, **fields: object) -> Plan:
-        return self.workshop.plan(configuration(listener(*sites), **fields))
+        """The plan of a configuration that is served."""
+        compiled = self.workshop.compile(configuration(listener(*sites), **fields))
+        self.workshop.adopt(compiled)
+        return compiled.plan
 
     def route(self, plan: Plan, host: str) -> Route:
         route = plan.routes.find(host)

@@ -1,0 +1,115 @@
+"""The admin commands: what each does and replies.
+
+Owns the names and the shape of the replies; keys may be added to one, never taken away. Refuses
+to know how a command came in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from revproxy.control.admin.protocol import Reply, failed
+from revproxy.control.log_writer import LogWriter
+from revproxy.control.reload import Outcome, Reload, ReloadRefusedError, in_one_line
+from revproxy.control.status import MOST_ENTRIES, Status, listed
+from revproxy.errors import ConfigErrors
+from revproxy.model.seams import AccessLog
+
+Command = Callable[[int], Awaitable[Reply]]
+
+
+class Commands:
+    """See the module.
+
+    Args:
+        status: answers what only asks.
+        reload: serves another configuration.
+        writer: has the log files.
+        stop: begins the orderly end of the process.
+        log: told of every command that changes something, and who gave it.
+    """
+
+    def __init__(
+        self,
+        status: Status,
+        reload: Reload,
+        writer: LogWriter,
+        stop: Callable[[], None],
+        log: AccessLog,
+    ) -> None:
+        self._status = status
+        self._reload = reload
+        self._writer = writer
+        self._stop = stop
+        self._log = log
+        self._commands: Mapping[str, Command] = {
+            "reload": self._reloaded,
+            "reload --diff": self._previewed,
+            "status": self._told_status,
+            "sites": self._told_sites,
+            "certs": self._told_certificates,
+            "connections": self._told_connections,
+            "reopen-logs": self._reopened,
+            "drain": self._drained,
+        }
+
+    async def answer(self, command: str, user: int) -> Reply:
+        """Carry ``command`` out for ``user`` and make the reply."""
+        words = " ".join(command.split())
+        carry_out = self._commands.get(words)
+        if carry_out is None:
+            return failed(f"unknown command: {command}")
+        return await carry_out(user)
+
+    async def _reloaded(self, user: int) -> Reply:
+        self._tell("reload", user)
+        return await self._outcome(self._reload.request())
+
+    async def _previewed(self, user: int) -> Reply:
+        return await self._outcome(self._reload.preview())
+
+    async def _outcome(self, reloading: Awaitable[Outcome]) -> Reply:
+        try:
+            outcome = await reloading
+        except ConfigErrors as errors:
+            mistakes = [
+                {"path": error.path, "message": error.message}
+                for error in errors.errors[:MOST_ENTRIES]
+            ]
+            return {**failed(in_one_line(errors)), "errors": mistakes}
+        except ReloadRefusedError as refusal:
+            return failed(str(refusal))
+        return {
+            "status": "ok",
+            "changed": outcome.changed,
+            "generation": outcome.generation,
+            "sites": outcome.sites,
+            "restart_required": list(outcome.restart_required),
+            "warnings": list(outcome.warnings[:MOST_ENTRIES]),
+            "changes": list(outcome.changes),
+        }
+
+    async def _told_status(self, user: int) -> Reply:
+        return {"status": "ok", **self._status.summary()}
+
+    async def _told_sites(self, user: int) -> Reply:
+        return {"status": "ok", **listed("sites", self._status.sites())}
+
+    async def _told_certificates(self, user: int) -> Reply:
+        return {"status": "ok", **listed("certificates", self._status.certificates())}
+
+    async def _told_connections(self, user: int) -> Reply:
+        return {"status": "ok", **listed("connections", self._status.open_connections())}
+
+    async def _reopened(self, user: int) -> Reply:
+        self._tell("reopen-logs", user)
+        self._writer.reopen()
+        return {"status": "ok"}
+
+    async def _drained(self, user: int) -> Reply:
+        self._tell("drain", user)
+        self._stop()
+        return {"status": "ok", "connections": self._status.open}
+
+    def _tell(self, command: str, user: int) -> None:
+        self._log.record("info", "ADMIN", (("command", command), ("uid", user)))

@@ -1,0 +1,130 @@
+"""Replies of the admin socket for people.
+
+Owns how each looks. Refuses to know how it came. What clients chose (paths, names) is shown
+without anything that a terminal would act on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+Reply = Mapping[str, Any]
+
+
+def shown(command: str, reply: Reply) -> str:
+    """The text for the reply to ``command``, without a line end at its end."""
+    if reply.get("status") != "ok":
+        mistakes = reply.get("errors") or []
+        lines = [f"{mistake['path']}: {mistake['message']}" for mistake in mistakes]
+        return "\n".join(map(harmless, lines or [str(reply.get("message"))]))
+    return "\n".join(_SHOWN[command](reply))
+
+
+def harmless(text: str) -> str:
+    """``text`` in printable ASCII, everything else escaped."""
+    return "".join(c if " " <= c <= "~" else c.encode("unicode_escape").decode() for c in text)
+
+
+def _outcome(reply: Reply) -> Iterable[str]:
+    where = f"{_count(reply['sites'], 'site')}, generation {reply['generation']}"
+    yield f"reloaded: {where}" if reply["changed"] else f"nothing has changed: {where}"
+    yield from _remarks(reply)
+
+
+def _preview(reply: Reply) -> Iterable[str]:
+    yield from map(harmless, reply["changes"] or ["nothing would change"])
+    yield from _remarks(reply)
+
+
+def _remarks(reply: Reply) -> Iterable[str]:
+    for place in reply["restart_required"]:
+        yield f"restart required: {harmless(place)}"
+    for warning in reply["warnings"]:
+        yield f"warning: {harmless(warning)}"
+
+
+def _status(reply: Reply) -> Iterable[str]:
+    connections, requests = reply["connections"], reply["requests"]
+    state = "draining" if reply["draining"] else "serving"
+    yield f"{state} {_count(reply['sites'], 'site')} for {_duration(reply['uptime_secs'])}"
+    yield f"version {reply['version']}, pid {reply['pid']}, generation {reply['generation']}"
+    yield f"listening on {', '.join(reply['listeners'])}"
+    limit = connections["limit"] or "no limit"
+    paused = "" if connections["accepting"] else " (none is accepted until some have ended)"
+    yield (
+        f"connections: {connections['open']} open, {connections['in_flight']} in flight, "
+        f"{connections['waiting']} waiting; at most {limit}{paused}"
+    )
+    classes = ", ".join(f"{requests[f'{digit}xx']} with {digit}xx" for digit in range(2, 6))
+    yield f"requests: {requests['total']}, {classes}"
+    if reply["log_lines_lost"]:
+        yield f"log lines lost: {reply['log_lines_lost']}"
+    for place in reply["restart_required"]:
+        yield f"restart required: {harmless(place)}"
+    yield ""
+    yield from _table("upstream scheme open idle made failures dead", reply["upstreams"])
+    yield ""
+    yield from _certificates(reply)
+
+
+def _sites(reply: Reply) -> Iterable[str]:
+    return _table("host upstream upstream_scheme certificate", reply["sites"])
+
+
+def _certificates(reply: Reply) -> Iterable[str]:
+    yield from _table("name not_after days_left source error", reply["certificates"])
+
+
+def _connections(reply: Reply) -> Iterable[str]:
+    columns = "client_ip state age_secs server_name host method path"
+    yield from _table(columns, reply["connections"])
+
+
+def _reopened(reply: Reply) -> Iterable[str]:
+    yield "the log files are being opened again"
+
+
+def _drain(reply: Reply) -> Iterable[str]:
+    yield f"draining: {_count(reply['connections'], 'connection')} to end"
+
+
+_SHOWN: Mapping[str, Callable[[Reply], Iterable[str]]] = {
+    "reload": _outcome,
+    "reload --diff": _preview,
+    "status": _status,
+    "sites": _sites,
+    "certs": _certificates,
+    "connections": _connections,
+    "reopen-logs": _reopened,
+    "drain": _drain,
+}
+
+
+def _table(columns: str, rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    """``rows`` under the names of ``columns``, separated by spaces; as wide as need be."""
+    names = columns.split()
+    cells = [[_cell(row[name]) for name in names] for row in rows]
+    lines = [[name.upper() for name in names], *cells]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(names))]
+    for line in lines:
+        padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        yield "  ".join(padded).rstrip()
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return harmless(str(value)) if value not in (None, "") else "-"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _duration(seconds: int) -> str:
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = ((days, "d"), (hours, "h"), (minutes, "min"), (seconds, "s"))
+    return " ".join([f"{number} {unit}" for number, unit in parts if number][:2]) or "0 s"

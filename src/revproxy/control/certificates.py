@@ -1,0 +1,152 @@
+"""The certificates of a configuration, loaded: what every listener serves.
+
+Owns which pairs are loaded, what becomes of a pair that cannot be, and which sites no certificate
+covers. Refuses to know when it is time to load again (``certificate_watch``) and what is in a
+file (``tls/``).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from attrs import field, frozen
+
+from revproxy.errors import ConfigError, ConfigErrors
+from revproxy.model.configuration import CertificatePair, Configuration, Listener, Site
+from revproxy.model.tls import Identity
+from revproxy.tls.certificates import Identities
+from revproxy.tls.selection import Selection, uncovered_hosts
+
+Version = tuple[int, ...] | None
+"""What tells one content of a file from another without reading it; None when there is no file."""
+
+Served = dict[tuple[CertificatePair, bool], Identity]
+"""The identity of a pair, by the pair and whether its sessions are resumed by tickets."""
+
+
+@frozen(eq=False)
+class Certificates:
+    """The certificates of a configuration.
+
+    Attributes:
+        selections: what each listener serves, by its bind address and TLS port.
+        served: every identity in use.
+        uncovered: the hosts of sites that no certificate of their listener covers.
+        failures: pairs whose files cannot be used now, while their last good content is served.
+        versions: of every file, from before it was read.
+    """
+
+    selections: dict[tuple[str, int], Selection]
+    served: Served
+    uncovered: tuple[str, ...] = ()
+    failures: tuple[ConfigError, ...] = ()
+    versions: Mapping[str, Version] = field(factory=dict)
+
+    @property
+    def warnings(self) -> list[str]:
+        """A sentence for every site without a certificate."""
+        return [
+            f"no certificate covers the site {host}: its TLS handshakes will be refused"
+            for host in self.uncovered
+        ]
+
+    def renewed(self, former: Certificates) -> list[Identity]:
+        """The identities of pairs whose files held something else in ``former``."""
+        return [
+            identity
+            for pair, identity in self.served.items()
+            if pair in former.served and former.served[pair].content != identity.content
+        ]
+
+
+def load_certificates(
+    configuration: Configuration,
+    identities: Identities,
+    now: float,
+    last_good: Mapping[tuple[CertificatePair, bool], Identity] | None = None,
+) -> Certificates:
+    """Load every listener's certificates.
+
+    Args:
+        configuration: says which.
+        identities: shares what is loaded already.
+        now: seconds since 1970.
+        last_good: what goes on being served in place of a pair that cannot be used; None makes
+            such a pair an error.
+
+    Raises:
+        ConfigErrors: all pairs that cannot be used.
+    """
+    loading = _Loading(identities, now, last_good)
+    selections: dict[tuple[str, int], Selection] = {}
+    uncovered: dict[str, None] = {}
+    for index, listener in enumerate(configuration.listeners):
+        loaded = loading.load(f"listeners[{index}].tls", listener)
+        where = (listener.bind_addr, listener.https_port)
+        selections[where] = Selection(loaded, configuration.default_site)
+        uncovered |= dict.fromkeys(uncovered_hosts(_sites_of(configuration, listener), loaded))
+    if loading.errors:
+        raise ConfigErrors(loading.errors)
+    return Certificates(
+        selections,
+        loading.served,
+        tuple(uncovered),
+        tuple(loading.failures),
+        loading.versions,
+    )
+
+
+@frozen(eq=False)
+class _Loading:
+    """One pass over all pairs, and what has come of it so far."""
+
+    identities: Identities
+    now: float
+    last_good: Mapping[tuple[CertificatePair, bool], Identity] | None
+    served: Served = field(factory=dict)
+    errors: list[ConfigError] = field(factory=list)
+    failures: list[ConfigError] = field(factory=list)
+    versions: dict[str, Version] = field(factory=dict)
+
+    def load(self, path: str, listener: Listener) -> list[Identity]:
+        """The identities of ``listener``, whose settings stand at ``path``."""
+        loaded = []
+        for pair in listener.tls.pairs:
+            identity = self._load_pair(path, pair, listener.tls.session_tickets)
+            if identity is not None:
+                self.served[pair, listener.tls.session_tickets] = identity
+                loaded.append(identity)
+        return loaded
+
+    def _load_pair(self, path: str, pair: CertificatePair, tickets: bool) -> Identity | None:
+        for file in (pair.cert_path, pair.key_path):
+            self.versions[file] = file_version(file)
+        try:
+            return self.identities.load(pair, now=self.now, session_tickets=tickets)
+        except ConfigError as error:
+            good = self.last_good.get((pair, tickets)) if self.last_good else None
+            if good is None:
+                self.errors.append(ConfigError(path, str(error)))
+            else:
+                self.failures.append(error)
+            return good
+
+
+def file_version(path: str) -> Version:
+    """The present version of the file at ``path``, behind symbolic links."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def _sites_of(configuration: Configuration, listener: Listener) -> list[Site]:
+    """The sites whose certificate ``listener`` should have."""
+    included = [
+        site
+        for site in configuration.sites
+        if site.listeners is None or listener.bind_addr in site.listeners
+    ]
+    return [*listener.sites, *included]

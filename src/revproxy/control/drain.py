@@ -1,0 +1,94 @@
+"""The orderly end: what is in flight may finish, for a while.
+
+Owns who is told, how long it may take, and that it does not take longer. Refuses to know signals
+and what a connection does when it is told.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import evolve
+from twisted.internet.defer import Deferred
+
+from revproxy.model.seams import AccessLog
+from revproxy.net.gate import Gate
+from revproxy.net.plan import ResourceRouter
+from revproxy.policy.connection_limit import ConnectionLimit
+
+ABORT_SECS = 1.0
+"""How long connections that were cut may take to be gone; they need one turn of the reactor."""
+
+
+class Drain:
+    """Ends all downstream connections.
+
+    Args:
+        reactor: for the time.
+        router: its plan makes every answer a connection's last.
+        connections: the open ones.
+        gate: tells when the last has gone.
+        log: told of the beginning and of a cut.
+        timeout: seconds that what is in flight may take.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        router: ResourceRouter,
+        connections: ConnectionLimit[Any],
+        gate: Gate,
+        log: AccessLog,
+        timeout: float,
+    ) -> None:
+        self._reactor = reactor
+        self._router = router
+        self._connections = connections
+        self._gate = gate
+        self._log = log
+        self._timeout = timeout
+        self._done: Deferred[None] | None = None
+        self._timer: Any = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether the process is about to end."""
+        return self._router.plan.draining
+
+    def begin(self) -> Deferred[None]:
+        """Let connections end; called once, after the last has been accepted.
+
+        Returns:
+            fires when none is left, at the latest soon after the time is up.
+        """
+        done: Deferred[None] = Deferred()
+        self._done = done
+        open_now = self._connections.total
+        fields = (("connections", open_now), ("timeout_secs", self._timeout))
+        self._log.record("info", "DRAIN", fields)
+        self._router.plan = evolve(self._router.plan, draining=True)
+        self._gate.emptied = self._finished
+        self._timer = self._reactor.callLater(self._timeout, self.cut)
+        for transport in self._connections.all():
+            transport.protocol.drain()
+        if not self._connections.total:
+            self._finished()
+        return done
+
+    def cut(self) -> None:
+        """Let nothing finish any more."""
+        if self._done is None:
+            return
+        self._log.record("warn", "DRAIN", (("cut", self._connections.total),))
+        if self._timer.active():
+            self._timer.cancel()
+        self._timer = self._reactor.callLater(ABORT_SECS, self._finished)
+        for transport in self._connections.all():
+            transport.abortConnection()
+
+    def _finished(self) -> None:
+        done, self._done = self._done, None
+        if done is not None:
+            if self._timer.active():
+                self._timer.cancel()
+            done.callback(None)

@@ -1,0 +1,211 @@
+"""What is told about the running process, as plain values.
+
+Owns the figures and lists behind the admin commands and the readiness check. Refuses to know who
+asks and how an answer is shown.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import revproxy
+from revproxy.control.generation import Generations
+from revproxy.control.listening import PortService
+from revproxy.control.log_writer import LogWriter
+from revproxy.control.reload import Reload
+from revproxy.model.configuration import Configuration
+from revproxy.net.deadlines import Deadlines
+from revproxy.net.pool import Pool
+
+MOST_ENTRIES = 1000
+"""Of a list; how many there are in all is said beside it."""
+
+DEAD_SECS = 30.0
+"""For how long an upstream counts as dead that could not be connected to, nor could be since."""
+
+Values = dict[str, Any]
+
+
+class Status:
+    """See the module.
+
+    Args:
+        generations: what is served, and to how many.
+        reload: what has come of the last one.
+        deadlines: for the monotonic clock.
+        writer: of the log.
+        ports: of the data path.
+        wall: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        generations: Generations,
+        reload: Reload,
+        deadlines: Deadlines,
+        writer: LogWriter,
+        ports: list[PortService],
+        wall: Callable[[], float],
+    ) -> None:
+        self._generations = generations
+        self._reload = reload
+        self._clock = deadlines.clock
+        self._writer = writer
+        self._ports = ports
+        self._wall = wall
+        self._started = deadlines.clock()
+
+    @property
+    def configuration(self) -> Configuration:
+        """What is served."""
+        return self._generations.current.configuration
+
+    @property
+    def open(self) -> int:
+        """How many connections are open."""
+        return self._generations.connections.total
+
+    def summary(self) -> Values:
+        """The process as a whole."""
+        current = self._generations.current
+        return {
+            "uptime_secs": int(self._clock() - self._started),
+            "sites": len(self.configuration.all_sites()),
+            "version": revproxy.__version__,
+            "pid": os.getpid(),
+            "generation": current.number,
+            "draining": self._generations.router.plan.draining,
+            "restart_required": list(self._reload.restart_required),
+            "listeners": [f"{port.address} port {port.port}" for port in self._ports],
+            "connections": self._connection_figures(),
+            "requests": self._request_figures(),
+            "log_lines_lost": self._writer.lost,
+            **listed(
+                "upstreams", [self._upstream(pool) for pool in self._generations.workshop.pools]
+            ),
+            **listed("certificates", self.certificates()),
+        }
+
+    def sites(self) -> list[Values]:
+        """Every site, in file order."""
+        certificates = self._generations.current.certificates
+        return [
+            {
+                "host": site.host,
+                "upstream": str(site.upstream),
+                "upstream_scheme": site.upstream_scheme,
+                "certificate": site.host not in certificates.uncovered,
+            }
+            for site in self.configuration.all_sites()
+        ]
+
+    def certificates(self) -> list[Values]:
+        """Every certificate in use, those that end first coming first."""
+        certificates = self._generations.current.certificates
+        failures = {error.path: error.message for error in certificates.failures}
+        entries = []
+        for (pair, _), identity in certificates.served.items():
+            error = failures.get(pair.cert_path) or failures.get(pair.key_path)
+            entries.append(
+                {
+                    "name": identity.name,
+                    "names": identity.names,
+                    "issuer": identity.issuer,
+                    "not_after": _moment(identity.not_after),
+                    "days_left": round((identity.not_after - self._wall()) / 86400, 1),
+                    "source": pair.cert_path,
+                    "error": error,
+                }
+            )
+        return sorted(entries, key=lambda entry: str(entry["not_after"]))
+
+    def open_connections(self) -> list[Values]:
+        """The connections that are open, the oldest first."""
+        now = self._clock()
+        waiting = {
+            one for group in self._generations.connections.waiting.values() for one in group
+        }
+        entries = []
+        for transport in self._generations.connections.all():
+            summary = transport.protocol.summary()
+            entries.append(
+                {
+                    "client_ip": summary.client,
+                    "tls": summary.secure,
+                    "server_name": summary.server_name,
+                    "state": "waiting" if transport in waiting else summary.state,
+                    "age_secs": round(max(0.0, now - summary.opened), 1),
+                    "host": summary.host,
+                    "method": summary.method,
+                    "path": summary.path,
+                }
+            )
+        return sorted(entries, key=lambda entry: -float(entry["age_secs"]))
+
+    def missing(self) -> list[str]:
+        """What keeps the process from being ready, in words."""
+        return [*self._missing()][:MOST_ENTRIES]
+
+    def _missing(self) -> Iterator[str]:
+        if self._generations.router.plan.draining:
+            yield "draining: the process is about to end"
+        for port in self._ports:
+            if not port.bound:
+                yield f"{port.address} port {port.port} is not bound"
+        certificates = self._generations.current.certificates
+        now = self._wall()
+        expired = [one for one in certificates.served.values() if one.not_after < now]
+        uncovered = set(certificates.uncovered)
+        routes = self._generations.router.plan.routes
+        for site in self.configuration.all_sites():
+            if site.host in uncovered:
+                yield f"site {site.host}: no certificate covers it"
+            elif any(identity.covers(site.host) for identity in expired):
+                yield f"site {site.host}: its certificate has expired"
+            route = routes.find(site.host)
+            if route is not None and self._is_dead(route.pool):
+                yield f"site {site.host}: its upstream {route.upstream} cannot be connected to"
+
+    def _is_dead(self, pool: Pool) -> bool:
+        failed = pool.failed_at
+        return failed is not None and self._clock() - failed < DEAD_SECS
+
+    def _connection_figures(self) -> Values:
+        connections = self._generations.connections
+        return {
+            "open": connections.total,
+            "in_flight": sum(one.protocol.busy for one in connections.all()),
+            "waiting": sum(map(len, connections.waiting.values())),
+            "limit": connections.most,
+            "accepting": not self._generations.gate.closed,
+        }
+
+    def _request_figures(self) -> Values:
+        responses = self._generations.router.plan.responses
+        classes = {f"{digit}xx": responses[digit] for digit in range(2, 6)}
+        return {"total": sum(responses), **classes}
+
+    def _upstream(self, pool: Pool) -> Values:
+        return {
+            "upstream": str(pool.settings.address),
+            "scheme": "https" if pool.settings.tls else "http",
+            "open": pool.open,
+            "idle": pool.idle,
+            "made": pool.made,
+            "failures": pool.failures,
+            "dead": self._is_dead(pool),
+        }
+
+
+def listed(name: str, entries: list[Values]) -> Values:
+    """A list of bounded length; where entries are left out, their number in all beside it."""
+    if len(entries) <= MOST_ENTRIES:
+        return {name: entries}
+    return {name: entries[:MOST_ENTRIES], f"{name}_total": len(entries)}
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

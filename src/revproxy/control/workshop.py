@@ -1,0 +1,172 @@
+"""Settings compiled into the plan of the hot path.
+
+Owns the compilation, and what one generation hands on to the next: pools of unchanged upstreams,
+the rate limit's buckets, the counts of responses. Refuses to know certificates, and when a plan
+is served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from email.utils import formatdate
+from typing import Any
+
+from attrs import frozen
+
+from revproxy.model.configuration import Configuration, Limits, RateLimit, Site
+from revproxy.model.seams import AccessLog
+from revproxy.model.tls import TlsContext
+from revproxy.net.deadlines import Deadlines
+from revproxy.net.plan import Plan, Route
+from revproxy.net.pool import Pool, PoolSettings
+from revproxy.net.transport import ALL_DESCRIPTORS
+from revproxy.policy.rate_limit import TokenBuckets, rate_limit_fields
+from revproxy.policy.routing import HostRoutes
+from revproxy.tls.trust import upstream_context
+
+Pools = dict[PoolSettings, Pool]
+
+
+@frozen(eq=False)
+class Compiled:
+    """A configuration compiled.
+
+    Attributes:
+        plan: for the hot path.
+        pools: those that the plan's routes use.
+        rate_limit: what the buckets go by once the plan is served.
+    """
+
+    plan: Plan
+    pools: Pools
+    rate_limit: RateLimit
+
+
+class Workshop:
+    """Compiles configurations.
+
+    Args:
+        reactor: for the pools.
+        deadlines: for the pools.
+        log: for the plans.
+        wall: seconds since 1970.
+        most_descriptors: as of ``Pool``.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        deadlines: Deadlines,
+        log: AccessLog,
+        wall: Callable[[], float],
+        most_descriptors: int = ALL_DESCRIPTORS,
+    ) -> None:
+        self._reactor = reactor
+        self._deadlines = deadlines
+        self._log = log
+        self._wall = wall
+        self._most_descriptors = most_descriptors
+        self._limiter: TokenBuckets | None = None
+        self._pools: Pools = {}
+        self._trust: TlsContext | None = None
+        self._responses = [0] * 10
+        self._date_second = -1
+        self._date = b""
+
+    def compile(self, configuration: Configuration) -> Compiled:
+        """Compile ``configuration``. Nothing that is served changes, so a thread may do it."""
+        pools: Pools = {}
+        routes = HostRoutes(
+            (site.host, self._route(site, configuration.limits, pools))
+            for site in configuration.all_sites()
+        )
+        if any(settings.tls for settings in pools):
+            self._upstream_trust()  # reads the system's roots, which takes 20 ms
+        rate = configuration.rate_limit
+        if self._limiter is None:
+            self._limiter = TokenBuckets(rate.requests_per_second, rate.burst)
+        plan = Plan(
+            routes=routes,
+            limiter=self._limiter,
+            limit_fields=self._limit_fields if rate.headers else None,
+            body_limit=configuration.body.limit_bytes,
+            trusted=configuration.trusted_proxies,
+            timeouts=configuration.timeouts,
+            limits=configuration.limits,
+            log=self._log,
+            records_requests=self._log.enabled("info"),
+            clock=self._deadlines.clock,
+            date=self._http_date,
+            responses=self._responses,
+        )
+        return Compiled(plan, pools, rate)
+
+    def adopt(self, compiled: Compiled) -> None:
+        """``compiled`` is served from now on; pools that it does not use are closed.
+
+        A pool that is closed still serves the exchanges that began with it.
+        """
+        assert self._limiter is not None
+        self._limiter.configure(compiled.rate_limit.requests_per_second, compiled.rate_limit.burst)
+        former, self._pools = self._pools, compiled.pools
+        for settings, pool in former.items():
+            if compiled.pools.get(settings) is not pool:
+                pool.close()
+
+    @property
+    def pools(self) -> list[Pool]:
+        """Those in use, in the order of their sites."""
+        return list(self._pools.values())
+
+    def close(self) -> None:
+        """Close every pool."""
+        for pool in self._pools.values():
+            pool.close()
+
+    def _route(self, site: Site, limits: Limits, pools: Pools) -> Route:
+        settings = PoolSettings(
+            address=site.upstream,
+            tls=site.upstream_scheme == "https",
+            connect_secs=site.upstream_connect_timeout_secs,
+            request_secs=site.upstream_request_timeout_secs,
+            keepalive=site.upstream_keepalive,
+            idle_secs=site.upstream_idle_secs,
+            head_bytes=limits.upstream_head_bytes,
+            interim=limits.interim_responses,
+            chunk_line_bytes=limits.chunk_line_bytes,
+            trailer_bytes=limits.trailer_bytes,
+            buffered_bytes=limits.buffered_bytes,
+        )
+        pool = pools.get(settings) or self._pools.get(settings)
+        if pool is None:
+            pool = Pool(
+                settings,
+                self._reactor,
+                self._deadlines,
+                self._upstream_trust,
+                self._most_descriptors,
+            )
+        pools[settings] = pool
+        return Route(
+            pool=pool,
+            upstream=str(site.upstream),
+            listeners=None if site.listeners is None else frozenset(site.listeners),
+            log_file=site.log_file_path,
+        )
+
+    def _upstream_trust(self) -> TlsContext:
+        """The one context for all TLS upstreams, made when the first of them is configured."""
+        if self._trust is None:
+            self._trust = upstream_context()
+        return self._trust
+
+    def _limit_fields(self, left: float) -> list[tuple[bytes, bytes]]:
+        assert self._limiter is not None
+        return rate_limit_fields(self._limiter.rate, self._limiter.burst, left, self._wall())
+
+    def _http_date(self) -> bytes:
+        second = int(self._wall())
+        if second != self._date_second:
+            self._date = formatdate(second, usegmt=True).encode()
+            self._date_second = second
+        return self._date

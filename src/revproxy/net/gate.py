@@ -1,0 +1,89 @@
+"""Whether the ports accept connections at all.
+
+Owns the pause: of all ports while there are as many connections as there may be, and of one port
+for a second when no descriptor is left. What comes meanwhile waits in the kernel's backlog, and
+costs neither a descriptor nor a turn of the reactor. Refuses to know who is admitted
+(``policy/connection_limit``), and protocols.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from revproxy.policy.connection_limit import ConnectionLimit
+
+EXHAUSTED_SECS = 1.0
+"""For how long a port does not try again when there was no descriptor for a connection."""
+
+QUIET_SECS = 10.0
+"""One cause makes one record in this time."""
+
+
+class Accepting(Protocol):
+    """A listening port."""
+
+    def stop_accepting(self) -> None:
+        """Leave connections in the backlog."""
+
+    def go_on_accepting(self) -> None:
+        """Accept again, unless the port has been closed."""
+
+
+class Gate:
+    """See the module.
+
+    Args:
+        connections: the open ones of all ports.
+        reactor: for the time.
+
+    Attributes:
+        emptied: called whenever the last connection has gone.
+    """
+
+    def __init__(self, connections: ConnectionLimit[Any], reactor: Any) -> None:
+        self._connections = connections
+        self._reactor = reactor
+        self._held: set[Accepting] = set()
+        self._quiet: dict[str, float] = {}
+        self.emptied: Callable[[], None] = lambda: None
+
+    @property
+    def closed(self) -> bool:
+        """Whether a port waits for a connection to end."""
+        return bool(self._held)
+
+    def hold(self, port: Accepting) -> bool:
+        """Pause ``port`` if there are too many connections; returns whether there are."""
+        if not self._connections.full:
+            return False
+        port.stop_accepting()
+        self._held.add(port)
+        return True
+
+    def exhausted(self, port: Accepting) -> None:
+        """No descriptor is left for what ``port`` would accept: it tries again in a while."""
+        port.stop_accepting()
+        self._reactor.callLater(EXHAUSTED_SECS, port.go_on_accepting)
+
+    def left(self) -> None:
+        """A connection has ended, or there may be more of them."""
+        if not self._connections.total:
+            self.emptied()
+        if self._held and self._has_room():
+            held, self._held = self._held, set()
+            for port in held:
+                port.go_on_accepting()
+
+    def _has_room(self) -> bool:
+        """Whether it is worth while: opening for each single one would cost two calls each."""
+        most = self._connections.most
+        return not most or self._connections.total <= most - max(1, most // 64)
+
+    def due(self, cause: str) -> bool:
+        """Whether a record of ``cause`` may be written now."""
+        now = self._reactor.seconds()
+        if now < self._quiet.get(cause, now):
+            return False
+        self._quiet[cause] = now + QUIET_SECS
+        return True

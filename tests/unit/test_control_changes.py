@@ -1,0 +1,169 @@
+"""What a new configuration changes, and how much of it has to wait for a restart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import evolve
+from twisted.trial.unittest import SynchronousTestCase
+
+from revproxy.control.changes import differences, reloadable
+from revproxy.model.configuration import (
+    CertificatePair,
+    Configuration,
+    Listener,
+    Logging,
+    RateLimit,
+    Site,
+    TlsSettings,
+)
+from tests.support.models import configuration, listener, site
+
+PAIR = CertificatePair("/a.pem", "/a.key")
+OTHER = CertificatePair("/b.pem", "/b.key")
+
+
+def at(address: str, *sites: Site, pair: CertificatePair = PAIR, **ports: int) -> Listener:
+    """A listener on ``address``."""
+    return evolve(listener(*sites, pairs=(pair,)), bind_addr=address, **ports)
+
+
+def hosts(whole: Configuration) -> list[str]:
+    return sorted(site.host for site in whole.all_sites())
+
+
+class ReloadableTests(SynchronousTestCase):
+    def check(self, served: Configuration, wanted: Configuration, *places: str) -> Configuration:
+        """What is served of ``wanted``; ``places`` are those that need a restart."""
+        found = reloadable(served, wanted)
+        self.assertEqual(found.restart_required, places)
+        bound = [(one.bind_addr, one.http_port, one.https_port) for one in served.listeners]
+        still = [
+            (one.bind_addr, one.http_port, one.https_port) for one in found.configuration.listeners
+        ]
+        self.assertEqual(sorted(still), sorted(bound))
+        return found.configuration
+
+    def test_everything_else(self) -> None:
+        """What is not static is served as it is wanted."""
+        served = configuration(at("192.0.2.1", site("a.test")))
+        wanted = configuration(
+            at("192.0.2.1", site("b.test"), pair=OTHER),
+            rate_limit=RateLimit(1, 2),
+            default_site="b.test",
+        )
+        self.assertEqual(self.check(served, wanted), wanted)
+
+    def test_static_fields(self) -> None:
+        """Static fields stay as they are served, and each that differs is named."""
+        served = configuration(at("192.0.2.1"))
+        changes: dict[str, Any] = {
+            "health_check_port": 1,
+            "admin_socket_path": "/a",
+            "shutdown_timeout_secs": 1.0,
+            "allow_wildcard_bind": True,
+            "logging": Logging(level="debug", log_file_path="/log"),
+        }
+        wanted = configuration(at("192.0.2.1"), **changes)
+        found = self.check(
+            served,
+            wanted,
+            "allow_wildcard_bind",
+            "health_check_port",
+            "admin_socket_path",
+            "shutdown_timeout_secs",
+            "logging.level",
+            "logging.log_file_path",
+        )
+        self.assertEqual(found, served)
+
+    def test_ports(self) -> None:
+        """A listener whose ports change goes on with its old ones and takes the rest."""
+        served = configuration(at("192.0.2.1", site("a.test")))
+        wanted = configuration(
+            at("192.0.2.1", site("b.test"), pair=OTHER, http_port=8080, https_port=8443)
+        )
+        places = "listeners[0].http_port", "listeners[0].https_port"
+        found = self.check(served, wanted, *places)
+        self.assertEqual(found.listeners[0].tls.pairs, (OTHER,))
+        self.assertEqual(hosts(found), ["b.test"])
+
+    def test_exact_partner_first(self) -> None:
+        """Of several listeners on one address, those with the same ports belong together."""
+        served = configuration(
+            at("192.0.2.1", https_port=1, pair=PAIR), at("192.0.2.1", https_port=2, pair=OTHER)
+        )
+        wanted = configuration(
+            at("192.0.2.1", https_port=3, pair=PAIR), at("192.0.2.1", https_port=2, pair=PAIR)
+        )
+        found = self.check(served, wanted, "listeners[0].https_port")
+        self.assertEqual([one.https_port for one in found.listeners], [1, 2])
+        self.assertEqual({one.tls.pairs for one in found.listeners}, {(PAIR,)})
+
+    def test_added_listener(self) -> None:
+        """A listener that is to come is not served yet; its sites are, as all sites are."""
+        served = configuration(at("192.0.2.1", site("a.test")))
+        wanted = configuration(
+            at("192.0.2.2", site("b.test"), pair=OTHER), at("192.0.2.1", site("a.test"))
+        )
+        found = self.check(served, wanted, "listeners[0].bind_addr", "listeners")
+        self.assertEqual(hosts(found), ["a.test", "b.test"])
+        self.assertEqual(found.listeners[0].tls.pairs, (PAIR,))
+
+    def test_removed_listener(self) -> None:
+        """A listener that is gone keeps its certificates until a restart, and has no sites."""
+        served = configuration(
+            at("192.0.2.1", site("a.test")), at("192.0.2.2", site("b.test"), pair=OTHER)
+        )
+        found = self.check(served, configuration(at("192.0.2.1", site("a.test"))), "listeners")
+        self.assertEqual(hosts(found), ["a.test"])
+        self.assertEqual([one.tls.pairs for one in found.listeners], [(PAIR,), (OTHER,)])
+
+    def test_other_address(self) -> None:
+        """What is meant for another address is not served on the present one meanwhile."""
+        served = configuration(at("192.0.2.1", site("a.test")))
+        wanted = configuration(at("10.0.0.1", site("inner.test"), pair=OTHER))
+        found = self.check(served, wanted, "listeners[0].bind_addr")
+        self.assertEqual([one.tls for one in found.listeners], [TlsSettings("manual", (PAIR,))])
+
+
+class DifferenceTests(SynchronousTestCase):
+    def test_none(self) -> None:
+        """Equal configurations differ in nothing."""
+        one = configuration(at("192.0.2.1", site("a.test")))
+        self.assertEqual(list(differences(one, evolve(one))), [])
+
+    def test_lines(self) -> None:
+        """Every difference is a line with the old and the new value; sites go by their host."""
+        served = configuration(
+            at("192.0.2.1", site("a.test"), site("b.test")), sites=(site("c.test"),)
+        )
+        wanted = configuration(
+            at("192.0.2.1", site("c.test"), pair=OTHER),
+            sites=(site("a.test", "10.0.0.1:80", log_file_path="/log"), site("d.test")),
+            rate_limit=RateLimit(10, 30),
+        )
+        self.assertEqual(
+            list(differences(served, wanted)),
+            [
+                "rate_limit.burst: 20 -> 30",
+                "listener 192.0.2.1 port 443: tls.pairs: [{/a.pem, /a.key}] -> [{/b.pem, /b.key}]",
+                "site b.test: removed",
+                "site a.test: upstream: 127.0.0.1:3000 -> 10.0.0.1:80",
+                "site a.test: log_file_path: unset -> /log",
+                "site d.test: added",
+            ],
+        )
+
+    def test_listeners(self) -> None:
+        """Listeners that come and go are named by address and port."""
+        served = configuration(at("192.0.2.1"), at("2001:db8::1"))
+        wanted = configuration(at("192.0.2.1", http_port=0), at("192.0.2.2"))
+        self.assertEqual(
+            list(differences(served, wanted)),
+            [
+                "listener 2001:db8::1 port 443: removed",
+                "listener 192.0.2.1 port 443: http_port: 80 -> 0",
+                "listener 192.0.2.2 port 443: added",
+            ],
+        )
