@@ -21,10 +21,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from revproxy.control.admin.client import ask
 from tests.support.certificates import Pair, authority
 
 SOURCES = Path(__file__).resolve().parents[2] / "src"
 TROUBLE = re.compile(r"Traceback|^\S+ ERROR |TWISTED|Unhandled|\"level\": ?\"error\"")
+ADMIN = "admin.sock"
+"""What tests write as ``admin_socket_path`` where they want one."""
 RUN = (sys.executable, "-m", "revproxy.cli", "run")
 """The foreground command, to be followed by its options."""
 START_SECONDS = 20.0
@@ -170,6 +173,48 @@ class RunningProxy:
     def pid(self) -> int:
         """The process id."""
         return self._child.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process has not ended yet."""
+        return self._child.poll() is None
+
+    @property
+    def folder(self) -> Path:
+        """Where its configuration is, and what that names by relative paths."""
+        return Path(self._folder)
+
+    def revproxy(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a ``revproxy`` command for this configuration, to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "revproxy.cli", *words, "--config", str(self.config_path)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+            env=with_sources(),
+        )
+
+    def ask(self, command: str) -> dict[str, Any]:
+        """The reply of the admin socket, which is ``admin.sock`` in :attr:`folder`."""
+        return dict(ask(str(self.folder / ADMIN), command))
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal."""
+        self._child.send_signal(number)
+
+    def wait(self, timeout: float) -> int:
+        """Wait for the process to end by itself; the exit status.
+
+        Raises:
+            AssertionError: it has not ended in time.
+        """
+        try:
+            return self._child.wait(timeout)
+        except subprocess.TimeoutExpired:
+            tail = "\n".join(self.lines[-20:])
+            raise AssertionError(f"the proxy has not ended; its last lines:\n{tail}") from None
 
     def _collect(self) -> None:
         assert self._child.stdout is not None

@@ -127,6 +127,9 @@ class H1Requests:
 
     def _read_head(self) -> bool:
         """Read a request head and begin its exchange; returns whether there was one."""
+        plan = self.port.router.plan
+        if plan is not self._plan:
+            self._adopt(plan)
         heads = self._heads
         try:
             head = heads.read(self._buffer)
@@ -143,9 +146,7 @@ class H1Requests:
         return False
 
     def _begin(self, head: RequestHead) -> None:
-        plan = self.port.router.plan
-        if plan is not self._plan:
-            self._adopt(plan)
+        plan = self._plan
         self._head_begun = self._idle = False
         # What is answered before the request is complete is the last answer.
         keep_alive = head.keep_alive and not head.content_length
