@@ -34,6 +34,7 @@ class _Health(Resource):
 
     def render_GET(self, request: Request) -> bytes:
         """200 with nothing in it; a HEAD gets the same."""
+        request.setHeader(b"content-length", b"0")
         return b""
 
 

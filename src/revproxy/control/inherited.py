@@ -51,9 +51,10 @@ class InheritedSockets:
     def close_rest(self) -> list[str]:
         """Close what nobody has taken; returns the addresses."""
         rest, self._left = self._left, []
+        names = [str(_name(one)) for one in rest]
         for one in rest:
             one.close()
-        return [str(_name(one)) for one in rest]
+        return names
 
     def _take(self, is_wanted: Callable[[object], bool]) -> socket.socket | None:
         for one in self._left:
