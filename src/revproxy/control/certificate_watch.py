@@ -19,7 +19,7 @@ from revproxy.model.seams import AccessLog
 from revproxy.model.tls import Identity
 from revproxy.tls.certificates import ticket_period
 
-LOOK_SECS = 5.0
+LOOK_SECS = 2.0
 """Between two looks at the files."""
 
 SOON_DAYS = 14
@@ -65,7 +65,7 @@ class CertificateWatch(Service):
         self._call: Any = None
         self._period = 0
         self._unsettled: Mapping[str, Version] = {}
-        self._told: dict[tuple[str, float], float] = {}
+        self._told: dict[tuple[object, ...], float] = {}
 
     def startService(self) -> None:
         """Begin to look."""
@@ -107,8 +107,8 @@ class CertificateWatch(Service):
         now = self._wall()
         self._told = {key: when for key, when in self._told.items() if now - when < DAY_SECS}
         for identity in served:
-            key = (identity.name, identity.not_after)
             days = (identity.not_after - now) / DAY_SECS
+            key = (identity.name, identity.not_after, days > 0)
             if days >= SOON_DAYS or key in self._told:
                 continue
             self._told[key] = now
