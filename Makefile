@@ -26,8 +26,8 @@ demo: $(VENV)/installed  ## serve two sites on unprivileged ports and say what t
 test: $(VENV)/installed  ## run the tests; TESTS=tests.unit runs a part of them
 	$(BIN)/python -W error -m twisted.trial $(TESTS)
 
-soak: $(VENV)/installed  ## pass bodies of 1 GiB and watch the memory: about one minute
-	$(BIN)/python -W error -m twisted.trial tests.soak.test_memory
+soak: $(VENV)/installed  ## bodies of 1 GiB, a minute under load, 5 000 connections: three minutes
+	$(BIN)/python -W error -m twisted.trial tests.soak.test_memory tests.soak.test_operation
 
 lint: $(VENV)/installed  ## check style
 	$(BIN)/ruff check

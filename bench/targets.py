@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from bench.results import Key, Measure, Results, Spread
-from bench.scenarios import bodies, handshakes, limiter, sites, small
+from bench.scenarios import bodies, handshakes, idle, limiter, reload, sites, small
 
 OURS = "revproxy"
 
@@ -59,6 +59,11 @@ def _targets() -> list[Target]:
         for version in ("1.3", "1.2"):
             name = handshakes.variant(version, resume=resume)
             targets.append(Target(Key("P5", name, handshakes.CPU_PER_CONNECTION), 1.25, peer))
+    targets += _each(Key("P7", "", idle.PER_CONNECTION), Caddy=1.0)
+    for measure, limit in ((reload.DURATION, 2.0), (reload.PAUSE, 50.0)):
+        targets += [
+            Target(Key("P8 reload", variant, measure), limit) for variant in reload.VARIANTS
+        ]
     targets.append(Target(Key("P8", "", small.CPU_PER_REQUEST), 1.05, sites.ONE, sites.MANY))
     targets += _limiter(limiter.MEMORY, "", 64.0)
     targets += _limiter(limiter.DECISION, limiter.NEW, 2.0)

@@ -33,6 +33,7 @@ http {{
   scgi_temp_path {folder}/scgi;
   server {{
     listen 127.0.0.1:{port} backlog=4096;
+    listen 127.0.0.2:{port} backlog=4096;
     default_type text/plain;
     location / {{ return 200 "Hello World\\n"; }}
     location = /forwarded {{

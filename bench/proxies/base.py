@@ -32,6 +32,7 @@ class Setup:
     certificates: tuple[CertificateFiles, ...]
     hosts: tuple[str, ...] = ("localhost",)
     access_log: bool = False
+    upstream_host: str = "127.0.0.1"
 
 
 class Proxy(ABC):

@@ -10,7 +10,7 @@ _CONFIG = """\
 worker_processes 1;
 pid {folder}/nginx.pid;
 error_log {folder}/error.log warn;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 16384; }}
 http {{
   access_log {access_log};
   keepalive_requests 100000000;

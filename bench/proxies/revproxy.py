@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from importlib import metadata
 from pathlib import Path
 
-from bench.proxies.base import BODY_LIMIT_BYTES, Proxy
+from bench.load import LoadError
+from bench.proxies.base import BODY_LIMIT_BYTES, Proxy, Setup
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 
 _CONFIG = """\
 health_check_port = 0
-admin_socket_path = ""
+admin_socket_path = "admin.sock"
 
 [logging]
 level = "{level}"
@@ -43,7 +47,7 @@ key_path = "{certificates[0].key}"
 _SITE = """
 [[listeners.sites]]
 host = "{host}"
-upstream = "127.0.0.1:{upstream_port}"
+upstream = "{upstream_host}:{upstream_port}"
 """
 
 
@@ -86,10 +90,30 @@ class RevProxy(Proxy):
                 for pair in setup.certificates[1:]
             )
             text += f"certificates = [\n{pairs}\n]\n"
-        sites = [_SITE.format(host=h, upstream_port=setup.upstream_port) for h in setup.hosts]
+        upstream = {"upstream_host": setup.upstream_host, "upstream_port": setup.upstream_port}
+        sites = [_SITE.format(host=host, **upstream) for host in setup.hosts]
         config.write_text(text + "".join(sites))
         environment = ["env", f"PYTHONPATH={SOURCE}"]
         return [*environment, sys.executable, "-m", "revproxy.cli", "run", "--config", str(config)]
+
+    def reload(self, setup: Setup) -> float:
+        """Serve ``setup`` instead; returns the seconds until that is so.
+
+        Raises:
+            LoadError: it is refused.
+        """
+        self.setup = setup
+        self.configure()
+        with socket.socket(socket.AF_UNIX) as channel:
+            channel.settimeout(60)
+            channel.connect(str(self.folder / "admin.sock"))
+            begun = time.perf_counter()
+            channel.sendall(b"reload\n")
+            reply = channel.makefile("rb").readline()
+            taken = time.perf_counter() - begun
+        if not json.loads(reply).get("changed"):
+            raise LoadError(f"reload: {reply[:200]!r}")
+        return taken
 
     def logs_to_stdout(self) -> bool:
         return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bench.scenarios import bodies, handshakes, limiter, sites, small
+from bench.scenarios import bodies, handshakes, idle, limiter, reload, sites, small
 from bench.stage import Stage
 
 TITLES = {
@@ -12,7 +12,9 @@ TITLES = {
     "P2": "The same with the access log on",
     "P4": "TLS bodies of 1 MB and 100 MB",
     "P5": "New TLS connections, one request each (P-256)",
+    "P7": "5 000 idle TLS connections, each of which has carried one request",
     "P8": "10 000 sites over 100 certificates against one site",
+    "P8 reload": "Reloads of 10 000 sites over 100 certificates, while requests come",
     "P9": "1 000 000 distinct addresses through the rate limiter",
 }
 
@@ -21,6 +23,8 @@ RUN: dict[str, Callable[[Stage], None]] = {
     "P2": small.run_logged,
     "P4": bodies.run,
     "P5": handshakes.run,
+    "P7": idle.run,
     "P8": sites.run,
+    "P8 reload": reload.run,
     "P9": limiter.run,
 }

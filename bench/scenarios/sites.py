@@ -20,22 +20,33 @@ _CONNECTIONS_EACH = 4
 _WARM_UP_SECS = 1
 
 
+def many_hosts() -> list[tuple[str, ...]]:
+    """10 000 host names in 100 groups."""
+    return [
+        tuple(f"site{site}.zone{zone}.example.test" for site in range(_SITES_EACH))
+        for zone in range(_CERTIFICATES)
+    ]
+
+
+def many_sites(stage: Stage, groups: list[tuple[str, ...]]) -> Setup:
+    """Sites for all of ``groups``, with a new certificate for each group."""
+    certificates = tuple(
+        write_certificate(stage.folder, f"zone{zone}", hosts) for zone, hosts in enumerate(groups)
+    )
+    hosts = tuple(host for group in groups for host in group)
+    return Setup(stage.upstreams.small_port, certificates, hosts)
+
+
 def run(stage: Stage) -> None:
     """P8, of this project's proxy only."""
     if not stage.has_revproxy:
         stage.results.remark("P8: skipped, revproxy does not run here")
         return
     port = stage.upstreams.small_port
-    groups = [
-        tuple(f"site{site}.zone{zone}.example.test" for site in range(_SITES_EACH))
-        for zone in range(_CERTIFICATES)
-    ]
+    groups = many_hosts()
     stage.say("P8: starting with 10 000 sites")
-    certificates = tuple(
-        write_certificate(stage.folder, f"zone{zone}", hosts) for zone, hosts in enumerate(groups)
-    )
-    many = Setup(port, certificates, tuple(host for hosts in groups for host in hosts))
-    one = Setup(port, certificates[:1], groups[0][:1])
+    many = many_sites(stage, groups)
+    one = Setup(port, many.certificates[:1], groups[0][:1])
     try:
         with stage.start(RevProxy, one) as alone, stage.start(RevProxy, many) as among:
             _measure(stage, alone, among, groups)
