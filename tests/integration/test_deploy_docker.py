@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from revproxy.model.configuration import Configuration
 from revproxy.tap import DEFAULT_CONFIG
-from tests.support.proxy import free_port
+from tests.support.proxy import RunningProxy, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = "/opt/revproxy/bin/python"
@@ -227,6 +227,13 @@ class HealthCheckTests(SynchronousTestCase):
             with health_port(status) as port:
                 self.assertEqual(self.status(port), 1)
         self.assertEqual(self.status(free_port()), 1)
+
+    def test_proxy(self) -> None:
+        """A running proxy is healthy, on the port that it has for that."""
+        port = free_port()
+        proxy = RunningProxy({"site.test": "127.0.0.1:1"}, health_check_port=port)
+        self.addCleanup(proxy.stop)
+        self.assertEqual(self.status(port), 0)
 
     def test_compose(self) -> None:
         """The compose file asks the same, as often."""

@@ -18,13 +18,13 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.peers import require
-from tests.support.proxy import RunningProxy
+from tests.support.proxy import ADMIN, RUN, RunningProxy, with_sources
 from tests.support.raw_client import RawClient
 from tests.support.recording_upstream import RecordingUpstream
 
 RULES = Path(__file__).resolve().parents[2] / "deploy" / "logrotate" / "reverse-proxy"
 SOCKET = "/run/reverse-proxy/admin.sock"
-REOPEN = "/opt/revproxy/bin/revproxy reopen-logs --config /etc/reverse-proxy/config.toml"
+COMMAND = "/opt/revproxy/bin/revproxy reopen-logs --config /etc/reverse-proxy/config.toml"
 ROTATIONS = 4
 
 
@@ -70,6 +70,7 @@ class RotationTests(SynchronousTestCase):
                 }
             },
             logging={"log_file_path": str(self.log)},
+            admin_socket_path=ADMIN,
         )
         self.addCleanup(self.stop)
         self.proxy.wait_for_line(" START ")
@@ -80,15 +81,15 @@ class RotationTests(SynchronousTestCase):
             self.proxy.stop()
 
     def write_rules(self) -> Path:
-        """The rules as they are, but for this user, this folder and this process."""
+        """The rules as they are, but for this user, this folder and this proxy."""
         user = pwd.getpwuid(os.getuid()).pw_name
         group = grp.getgrgid(os.getgid()).gr_name
         text = RULES.read_text()
         for shipped, here in (
             ("/var/log/reverse-proxy/*.log", f"{self.folder}/*.log"),
             ("su reverse-proxy reverse-proxy", f"su {user} {group}"),
-            (f"test -S {SOCKET}", "true"),
-            (REOPEN, f"kill -s USR1 {self.proxy.pid}"),
+            (SOCKET, str(self.proxy.folder / ADMIN)),
+            (COMMAND, f"{RUN[0]} -m revproxy.cli reopen-logs --config {self.proxy.config_path}"),
         ):
             self.assertEqual(text.count(shipped), 1, shipped)
             text = text.replace(shipped, here)
@@ -107,6 +108,7 @@ class RotationTests(SynchronousTestCase):
             text=True,
             check=False,
             timeout=30,
+            env=with_sources(),
         )
         self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import signal
+import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import attrs
@@ -19,7 +17,7 @@ from revproxy.model.configuration import Configuration
 from revproxy.tap import DEFAULT_CONFIG
 from tests.support.certificates import authority
 from tests.support.peers import require
-from tests.support.proxy import RUN, RunningProxy, free_port
+from tests.support.proxy import RUN, RunningProxy, free_port, with_sources
 from tests.support.raw_client import RawClient
 from tests.support.recording_upstream import RecordingUpstream
 from tests.support.unit_sandbox import allowed_calls, read_unit, sandboxed
@@ -144,6 +142,19 @@ class SandboxTests(SynchronousTestCase):
         dangerous = {"ptrace", "mount", "bpf", "init_module", "kexec_load", "keyctl", "setuid"}
         self.assertEqual(allowed & dangerous, set())
 
+    def listen(self, path: Path) -> socket.socket:
+        """A service manager's socket, to which a service says how it is."""
+        manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(manager.close)
+        manager.bind(str(path))
+        manager.settimeout(10)
+        return manager
+
+    def heard(self, manager: socket.socket, word: str) -> None:
+        """Wait until the service has said a word."""
+        while word not in manager.recv(4096).decode().splitlines():
+            pass
+
     def test_proxy(self) -> None:
         """Everything that the proxy does works in the sandbox, from its start to its end."""
         named, local, secret = (
@@ -155,7 +166,9 @@ class SandboxTests(SynchronousTestCase):
             self.addCleanup(upstream.stop)
         folder = Path(tempfile.mkdtemp(prefix="revproxy-sandbox-"))
         self.addCleanup(shutil.rmtree, folder)
+        manager = self.listen(folder / "notify.sock")
         log = folder / "access.log"
+        health = free_port()
         proxy = RunningProxy(
             {
                 "named.test": f"localhost:{named.port}",
@@ -166,23 +179,45 @@ class SandboxTests(SynchronousTestCase):
                 },
             },
             command=(*self.command, *RUN),
-            environment={"SSL_CERT_FILE": authority().ca_path},
+            environment={
+                "SSL_CERT_FILE": authority().ca_path,
+                "NOTIFY_SOCKET": str(folder / "notify.sock"),
+                "WATCHDOG_USEC": "1000000",
+            },
             logging={"log_file_path": str(log)},
-            health_check_port=free_port(),
+            health_check_port=health,
             admin_socket_path=str(folder / "admin.sock"),
         )
         try:
+            self.heard(manager, "READY=1")
             for name in ("named.test", "local.test", "secret.test"):
                 with RawClient.tls(proxy.https_port, name) as client:
                     raw = f"GET / HTTP/1.1\r\nHost: {name}\r\n\r\n".encode()
                     self.assertEqual(client.ask(raw).status, 200, name)
+            with RawClient.plain(health) as client:
+                raw = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+                self.assertEqual(client.ask(raw).status, 200)
+            self.reload(proxy)
+            self.heard(manager, "RELOADING=1")
+            self.heard(manager, "READY=1")
             log.rename(folder / "access.log.1")
-            os.kill(proxy.pid, signal.SIGUSR1)
-            deadline = time.monotonic() + 5
-            while not log.exists() and time.monotonic() < deadline:
-                time.sleep(0.01)
+            self.assertEqual(proxy.revproxy("reopen-logs").returncode, 0)
+            self.heard(manager, "WATCHDOG=1")
             status = Path(f"/proc/{proxy.pid}/status").read_text()
             self.assertEqual(re.findall(r"(?:NoNewPrivs|Seccomp):\s+(\d)", status), ["1", "2"])
         finally:
             self.assertEqual(proxy.stop(), 0)
+        self.heard(manager, "STOPPING=1")
         self.assertIn(" STOP\n", log.read_text())
+
+    def reload(self, proxy: RunningProxy) -> None:
+        """What ExecReload does, which is under the same filters."""
+        done = subprocess.run(
+            [*self.command, *RUN[:-1], "reload", "--config", str(proxy.config_path)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+            env=with_sources(),
+        )
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
