@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import ssl
 import time
 from collections import Counter
@@ -402,3 +403,18 @@ class BanTests(LoggedCase):
                     connection.send(raw).half_close().read_until_close()
         self.flood("127.0.9.21", 10)
         self.assert_only_banned(("reverse-proxy", "127.0.9.21"))
+
+    def test_rotation(self) -> None:
+        """A ban counts the lines of before and after a rotation together."""
+        self.flood("127.0.9.31", 5)
+        self.flood("127.0.9.32", 10)
+        # By now what is in the old file is counted.
+        self.assert_only_banned(("reverse-proxy", "127.0.9.32"))
+        self.log.rename(self.log.with_name("access.log.1"))
+        self.proxy.send_signal(signal.SIGUSR1)
+        deadline = time.monotonic() + 10
+        while not self.log.exists():
+            self.assertLess(time.monotonic(), deadline, "the log was not opened again")
+            time.sleep(0.01)
+        self.assertEqual(self.ask("127.0.9.31", count=5), [429] * 5)
+        self.assert_only_banned(("reverse-proxy", "127.0.9.31"))
