@@ -152,6 +152,37 @@ class FailureTests(ReloadCase):
         self.assertEqual(self.state(), before)
         self.check_failed(f"config validation failed: {mistake}")
 
+    def test_no_file(self) -> None:
+        """Where no file was read there is none to read again."""
+        self.reload = self.reload_by(None)
+        failure = self.failureResultOf(self.reload.request(), ReloadRefusedError)
+        self.assertEqual(str(failure.value), "there is no configuration file to read again")
+        self.check_failed("there is no configuration file to read again", told_manager=False)
+
+    def test_draining(self) -> None:
+        """A process that is about to end reloads nothing, and does not take back that it is."""
+        before = self.generations.current
+        self.drain()
+        self.file.now = self.configuration("a.test", rate_limit=RateLimit(1, 2))
+        self.failureResultOf(self.reload.request(), ReloadRefusedError)
+        self.assertIs(self.generations.current, before)
+        self.assertEqual(self.file.reads, 0)
+        self.check_failed("the process is about to end", told_manager=False)
+
+    def test_drain_begins_meanwhile(self) -> None:
+        """What was built when the end began is not served any more."""
+        before = self.generations.current
+        self.file.now = self.configuration("a.test", rate_limit=RateLimit(1, 2))
+
+        def read() -> Configuration:
+            self.drain()
+            return self.file.read()
+
+        self.failureResultOf(self.reload_by(read).request(), ReloadRefusedError)
+        self.assertIs(self.generations.current, before)
+        self.assertEqual(self.generations.router.plan.limiter.burst, 20)
+        self.assertEqual(self.notifier.heard, ["reloading"])
+
 
 class CoalescingTests(ReloadCase):
     def setUp(self) -> None:

@@ -159,34 +159,44 @@ class Reload:
                 asked.callback(outcome)
 
     async def _reload(self) -> Outcome:
+        try:
+            self._refuse_if_impossible()
+            outcome = await self._read_and_serve()
+        except ConfigErrors as errors:
+            self._tell_failed(in_one_line(errors))
+            raise
+        except ReloadRefusedError as refusal:
+            self._tell_failed(str(refusal))
+            raise
+        self._tell(outcome)
+        return outcome
+
+    async def _read_and_serve(self) -> Outcome:
         self._notifier.reloading()
         status = "the last reload failed"
         prepared: tuple[Generation, Outcome]
         try:
             prepared = await self._in_thread(self._prepare)
             generation, outcome = prepared
+            self._refuse_if_impossible()  # the end may have begun meanwhile
             if outcome.changed:
                 self._generations.adopt(generation)
             status = f"{outcome.sites} sites, generation {outcome.generation}"
-        except ConfigErrors as errors:
-            fields = (("status", "error"), ("error", in_one_line(errors)))
-            self._log.record("error", "CONFIG_RELOAD", fields)
-            raise
-        except ReloadRefusedError as refusal:
-            fields = (("status", "error"), ("error", str(refusal)))
-            self._log.record("error", "CONFIG_RELOAD", fields)
-            raise
         finally:
-            self._notifier.ready(status)
-        self._tell(outcome)
+            if not self._generations.router.plan.draining:
+                self._notifier.ready(status)
         return outcome
 
-    def _prepare(self) -> tuple[Generation, Outcome]:
-        """Read and build, in a thread."""
+    def _refuse_if_impossible(self) -> None:
         if self._read is None:
             raise ReloadRefusedError("there is no configuration file to read again")
         if self._generations.router.plan.draining:
             raise ReloadRefusedError("the process is about to end")
+
+    def _prepare(self) -> tuple[Generation, Outcome]:
+        """Read and build, in a thread."""
+        self._refuse_if_impossible()
+        assert self._read is not None
         with _gentle():
             return self._built(self._read())
 
@@ -209,6 +219,9 @@ class Reload:
             tuple(generation.certificates.warnings),
             tuple(changes),
         )
+
+    def _tell_failed(self, error: str) -> None:
+        self._log.record("error", "CONFIG_RELOAD", (("status", "error"), ("error", error)))
 
     def _tell(self, outcome: Outcome) -> None:
         fields = (
