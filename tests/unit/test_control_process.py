@@ -163,6 +163,14 @@ class SignalTests(SignalCase):
             self.proxy.reloads[-1].errback(failure)
             self.successResultOf(self.proxy.reloads[-1])
 
+    def test_mistake_of_our_own(self) -> None:
+        """An unexpected failure of a reload by signal is logged at once, with its traceback."""
+        self.obey()
+        self.signals(HUP)
+        self.proxy.reloads[-1].errback(KeyError("mistake"))
+        self.successResultOf(self.proxy.reloads[-1])
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
 
 class RunTests(SignalCase):
     def setUp(self) -> None:

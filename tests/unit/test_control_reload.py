@@ -152,6 +152,23 @@ class FailureTests(ReloadCase):
         self.assertEqual(self.state(), before)
         self.check_failed(f"config validation failed: {mistake}")
 
+    def test_mistake_of_our_own(self) -> None:
+        """An unexpected failure reaches all who asked, is on record, and blocks nothing."""
+        before = self.state()
+        self.threads.held = True
+        preview = Deferred.fromCoroutine(self.reload.preview())
+        everybody = [self.reload.request() for _ in range(3)]
+        self.threads.run()
+        self.successResultOf(preview)
+        self.file.now = KeyError("mistake")
+        self.threads.held = False
+        self.threads.run()
+        for asked in everybody:
+            self.failureResultOf(asked, KeyError)
+        self.assertEqual(self.state(), before)
+        self.check_failed("internal error")
+        self.check_next()
+
     def test_no_file(self) -> None:
         """Where no file was read there is none to read again."""
         self.reload = self.reload_by(None)

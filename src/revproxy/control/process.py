@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
-from twisted.logger import globalLogBeginner
+from twisted.logger import Logger, globalLogBeginner
 from twisted.python.failure import Failure
 
 from revproxy.control.listening import BindError
@@ -22,6 +22,8 @@ from revproxy.control.resolution import Resolver
 from revproxy.errors import ConfigErrors
 
 T = TypeVar("T")
+
+_log = Logger()
 
 
 def or_exit(make: Callable[[], T], pid_file: str | None = None) -> T:
@@ -89,8 +91,9 @@ def obey_signals(proxy: Proxy, reactor: Any, *, hangup_ends: bool = False) -> No
 
 
 def _told_already(failure: Failure) -> None:
-    """Nobody waits for the outcome of a reload by signal; the log has it."""
-    failure.trap(ConfigErrors, ReloadRefusedError)
+    """Nobody waits for the outcome of a reload by signal; the log has it, but for a traceback."""
+    if failure.check(ConfigErrors, ReloadRefusedError) is None:
+        _log.failure("while reloading", failure)
 
 
 def prepare(proxy: Proxy, reactor: Any) -> None:

@@ -168,6 +168,9 @@ class Reload:
         except ReloadRefusedError as refusal:
             self._tell_failed(str(refusal))
             raise
+        except Exception:
+            self._tell_failed("internal error")  # whoever asked has the traceback
+            raise
         self._tell(outcome)
         return outcome
 
