@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from revproxy.control.reload import MOST_LINES, Outcome, ReloadRefusedError
+from revproxy.control.reload import MOST_LINES, Outcome, ReloadRefusedError, in_one_line
 from revproxy.errors import ConfigErrors
 from revproxy.model.configuration import Configuration, Limits, RateLimit
 from tests.support.models import site
@@ -122,6 +122,16 @@ class FailureTests(ReloadCase):
         self.assertEqual(self.state(), before)
         self.check_failed("config validation failed: sites[0]: wrong; sites[1]: wrong too")
         self.check_next()
+
+    def test_one_line(self) -> None:
+        """The line that tells mistakes is bounded, and says how many it leaves out."""
+        line = in_one_line(mistaken(*["wrong"] * (MOST_LINES + 5)))
+        self.assertTrue(line.startswith("config validation failed: sites[0]: wrong; "))
+        self.assertEqual(line.count("wrong"), MOST_LINES)
+        self.assertTrue(line.endswith(f"sites[{MOST_LINES - 1}]: wrong; and 5 more"))
+        self.assertEqual(
+            in_one_line(mistaken("wrong")), "config validation failed: sites[0]: wrong"
+        )
 
     def test_unusable_certificate(self) -> None:
         """A certificate that cannot be used keeps everything as it is."""

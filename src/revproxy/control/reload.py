@@ -246,8 +246,10 @@ class Reload:
 
 def in_one_line(errors: ConfigErrors) -> str:
     """Every mistake, as far as there is room for them, as the admin socket and the log have it."""
-    told = "; ".join(str(error) for error in errors.errors[:MOST_LINES])
-    return f"config validation failed: {told}"
+    told = [str(error) for error in errors.errors[:MOST_LINES]]
+    if len(errors.errors) > MOST_LINES:
+        told.append(f"and {len(errors.errors) - MOST_LINES} more")
+    return f"config validation failed: {'; '.join(told)}"
 
 
 def _gently(call: Callable[[], Any]) -> Callable[[], Any]:
