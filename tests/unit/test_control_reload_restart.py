@@ -87,6 +87,21 @@ class RestartTests(ReloadCase):
         places = ("listeners[0].bind_addr", "listeners")
         self.assertEqual(self.reloaded().restart_required, places)
 
+    def test_certificates_of_a_removed_listener(self) -> None:
+        """A listener that is gone from the file needs its files no more: it serves what it has."""
+        self.pair("b.test")
+        self.file.now = whole = self.added_listener()
+        self.serve(whole)
+        self.reload = self.reload_by(self.file.read)
+        former = self.generations.current.certificates.selections["192.0.2.1", 8443]
+        for name in ("fullchain.pem", "privkey.pem"):
+            (self.folder / "b.test" / name).unlink()
+        self.file.now = self.configuration("a.test", rate_limit=RateLimit(1, 2))
+        self.assertEqual(self.reloaded().restart_required, ("listeners",))
+        self.assertEqual(self.generations.router.plan.limiter.burst, 2)
+        present = self.generations.current.certificates.selections["192.0.2.1", 8443]
+        self.assertIs(present._exact["b.test"], former._exact["b.test"])
+
 
 class GentleTests(ReloadCase):
     """How the interpreter is shared while a thread is busy."""

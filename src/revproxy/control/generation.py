@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from revproxy.control.certificates import Certificates, load_certificates
+from revproxy.control.certificates import Certificates, Served, load_certificates
 from revproxy.control.descriptors import connections_allowed
 from revproxy.control.log_writer import LogWriter
 from revproxy.control.workshop import Compiled, Workshop
@@ -89,8 +89,19 @@ class Generations:
         self.router = ResourceRouter(self.current.compiled.plan)
         self.adopt(self.current)
 
-    def build(self, configuration: Configuration, number: int | None = None) -> Generation:
+    def build(
+        self,
+        configuration: Configuration,
+        number: int | None = None,
+        *,
+        last_good: Served | None = None,
+    ) -> Generation:
         """Build the next generation. Nothing that is served changes, so a thread may do it.
+
+        Args:
+            configuration: that is to be served.
+            number: of the generation; by default the next one.
+            last_good: what goes on being served where a pair cannot be used.
 
         Raises:
             ConfigErrors: a certificate cannot be used, or there are too few descriptors.
@@ -98,7 +109,7 @@ class Generations:
         return Generation(
             self.current.number + 1 if number is None else number,
             configuration,
-            load_certificates(configuration, self._identities, self._wall()),
+            load_certificates(configuration, self._identities, self._wall(), last_good),
             self.workshop.compile(configuration),
             connections_allowed(configuration.limits, self._descriptors),
         )

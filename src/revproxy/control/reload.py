@@ -206,10 +206,13 @@ class Reload:
     def _built(self, wanted: Configuration) -> tuple[Generation, Outcome]:
         current = self._generations.current
         found = reloadable(current.configuration, wanted)
+        last_good = None
         if found.restart_required:
             # What waits for a restart must be fit for it, and mistakes be told by their place.
             self._generations.check(wanted)
-        generation = self._generations.build(found.configuration)
+            # A listener that is gone from the file serves on, though its files may be gone too.
+            last_good = current.certificates.served
+        generation = self._generations.build(found.configuration, last_good=last_good)
         renewed = generation.certificates.renewed(current.certificates)
         changed = bool(renewed) or found.configuration != current.configuration
         changes = list(islice(differences(current.configuration, wanted), MOST_LINES))
