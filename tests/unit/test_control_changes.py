@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from revproxy.control.changes import differences, reloadable
@@ -18,6 +21,8 @@ from revproxy.model.configuration import (
     TlsSettings,
 )
 from tests.support.models import configuration, listener, site
+
+FUZZ = settings(deadline=None, derandomize=True, max_examples=100)
 
 PAIR = CertificatePair("/a.pem", "/a.key")
 OTHER = CertificatePair("/b.pem", "/b.key")
@@ -125,6 +130,105 @@ class ReloadableTests(SynchronousTestCase):
         wanted = configuration(at("10.0.0.1", site("inner.test"), pair=OTHER))
         found = self.check(served, wanted, "listeners[0].bind_addr")
         self.assertEqual([one.tls for one in found.listeners], [TlsSettings("manual", (PAIR,))])
+
+
+ADDRESSES = "192.0.2.1", "192.0.2.2", "2001:db8::1"
+
+
+def sockets(whole: Configuration) -> list[tuple[object, ...]]:
+    return [(one.bind_addr, one.http_port, one.https_port) for one in whole.listeners]
+
+
+@st.composite
+def configurations(draw: st.DrawFn, binds: list[Any] | None = None) -> Configuration:
+    """Any valid one, as far as listeners and static fields go; or one with the sockets given."""
+    if binds is None:
+        one = st.tuples(
+            st.sampled_from(ADDRESSES), st.sampled_from([0, 80, 81]), st.integers(1, 3)
+        )
+        unique = st.lists(one, min_size=1, max_size=4, unique_by=lambda it: (it[0], it[2]))
+        binds = draw(unique)
+    hosts = iter(draw(st.permutations([f"{letter}.test" for letter in "abcdefgh"])))
+    listeners = [
+        at(
+            address,
+            *[site(next(hosts)) for _ in range(draw(st.integers(0, 1)))],
+            pair=draw(st.sampled_from([PAIR, OTHER])),
+            http_port=http,
+            https_port=https,
+        )
+        for address, http, https in binds
+    ]
+    return configuration(
+        *listeners,
+        sites=tuple(site(next(hosts)) for _ in range(draw(st.integers(0, 2)))),
+        rate_limit=RateLimit(1, draw(st.integers(1, 2))),
+        health_check_port=draw(st.integers(0, 1)),
+        logging=Logging(level=draw(st.sampled_from(["info", "debug"]))),
+    )
+
+
+class AnyReloadTests(SynchronousTestCase):
+    """What holds for every two configurations."""
+
+    @FUZZ
+    @given(configurations(), configurations())
+    def test_sockets(self, served: Configuration, wanted: Configuration) -> None:
+        """What is served has exactly the sockets that are bound, however they change."""
+        found = reloadable(served, wanted).configuration
+        self.assertEqual(sorted(sockets(found)), sorted(sockets(served)))
+
+    @FUZZ
+    @given(configurations(), configurations())
+    def test_fields(self, served: Configuration, wanted: Configuration) -> None:
+        """Static fields are those that are served, every other one is as wanted."""
+        found = reloadable(served, wanted).configuration
+        for field in attrs.fields(Configuration):
+            if field.name not in {"listeners", "sites"}:
+                origin = served if field.metadata["static"] else wanted
+                self.assertEqual(getattr(found, field.name), getattr(origin, field.name))
+        self.assertEqual(hosts(found), hosts(wanted))
+
+    @FUZZ
+    @given(configurations(), configurations())
+    def test_addresses(self, served: Configuration, wanted: Configuration) -> None:
+        """No address ever presents a certificate that is meant for another."""
+        meant = {(one.bind_addr, one.tls) for one in (*served.listeners, *wanted.listeners)}
+        found = reloadable(served, wanted).configuration
+        self.assertLessEqual({(one.bind_addr, one.tls) for one in found.listeners}, meant)
+
+    @FUZZ
+    @given(configurations(), configurations())
+    def test_again(self, served: Configuration, wanted: Configuration) -> None:
+        """The same file once more changes nothing, and needs a restart for the same places."""
+        found = reloadable(served, wanted)
+        self.assertEqual(reloadable(found.configuration, wanted), found)
+
+    @FUZZ
+    @given(configurations(), st.data())
+    def test_same_statics(self, served: Configuration, data: st.DataObject) -> None:
+        """What has the same static fields is served as it is, and needs no restart."""
+        other = data.draw(configurations(sockets(served)))
+        wanted = evolve(other, health_check_port=served.health_check_port, logging=served.logging)
+        found = reloadable(served, wanted)
+        self.assertEqual((found.configuration, found.restart_required), (wanted, ()))
+
+    @FUZZ
+    @given(configurations(), configurations())
+    def test_restart(self, served: Configuration, wanted: Configuration) -> None:
+        """Whatever is not served as it is wanted is among what needs a restart."""
+        found = reloadable(served, wanted)
+        self.assertEqual(found.configuration == wanted, not found.restart_required)
+
+    @FUZZ
+    @given(configurations(), configurations())
+    def test_differences(self, served: Configuration, wanted: Configuration) -> None:
+        """Every difference is told once, and none where there is none."""
+        lines = list(differences(served, wanted))
+        self.assertEqual(len(set(lines)), len(lines))
+        for host in set(hosts(served)) ^ set(hosts(wanted)):
+            self.assertEqual(len([line for line in lines if f"site {host}: " in line]), 1)
+        self.assertEqual(list(differences(wanted, wanted)), [])
 
 
 class DifferenceTests(SynchronousTestCase):
