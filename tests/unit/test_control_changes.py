@@ -259,6 +259,13 @@ class DifferenceTests(SynchronousTestCase):
             ],
         )
 
+    def test_order(self) -> None:
+        """What is removed is told in the order in which it stood."""
+        names = [f"{letter}.test" for letter in "qwertyuiop"]
+        served = configuration(at("192.0.2.1", *map(site, names)))
+        lines = list(differences(served, configuration(at("192.0.2.1"))))
+        self.assertEqual(lines, [f"site {name}: removed" for name in names])
+
     def test_listeners(self) -> None:
         """Listeners that come and go are named by address and port."""
         served = configuration(at("192.0.2.1"), at("2001:db8::1"))

@@ -103,8 +103,9 @@ def differences(served: Configuration, wanted: Configuration) -> Iterator[str]:
 
 
 def _by_name(kind: str, served: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
-    for name in served.keys() - wanted.keys():
-        yield f"{kind} {name}: removed"
+    for name in served:
+        if name not in wanted:
+            yield f"{kind} {name}: removed"
     for name, new in wanted.items():
         old = served.get(name)
         if old is None:
