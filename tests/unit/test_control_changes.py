@@ -105,6 +105,16 @@ class ReloadableTests(SynchronousTestCase):
         self.assertEqual([one.https_port for one in found.listeners], [1, 2])
         self.assertEqual({one.tls.pairs for one in found.listeners}, {(PAIR,)})
 
+    def test_same_tls_port_next(self) -> None:
+        """Of those whose ports differ, listeners with the same TLS port belong together."""
+        served = configuration(*[at("192.0.2.1", https_port=port) for port in (1, 2)])
+        wanted = configuration(
+            *[at("192.0.2.1", http_port=81, https_port=port) for port in (2, 1)]
+        )
+        places = [f"listeners[{index}].http_port" for index in range(2)]
+        found = self.check(served, wanted, *places)
+        self.assertEqual([one.https_port for one in found.listeners], [2, 1])
+
     def test_added_listener(self) -> None:
         """A listener that is to come is not served yet; its sites are, as all sites are."""
         served = configuration(at("192.0.2.1", site("a.test")))
@@ -207,8 +217,9 @@ class AnyReloadTests(SynchronousTestCase):
     @FUZZ
     @given(configurations(), st.data())
     def test_same_statics(self, served: Configuration, data: st.DataObject) -> None:
-        """What has the same static fields is served as it is, and needs no restart."""
-        other = data.draw(configurations(sockets(served)))
+        """What has the same static fields, in any order, is served as it is without a restart."""
+        binds = data.draw(st.permutations(sockets(served)))
+        other = data.draw(configurations(binds))
         wanted = evolve(other, health_check_port=served.health_check_port, logging=served.logging)
         found = reloadable(served, wanted)
         self.assertEqual((found.configuration, found.restart_required), (wanted, ()))
