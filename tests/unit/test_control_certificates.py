@@ -202,6 +202,13 @@ class VersionTests(FilesCase):
         self.assertEqual(self.load().versions[self.pair.cert_path], before)
         self.assertNotEqual(file_version(self.pair.cert_path), before)
 
+    def test_written_between_two_listeners(self) -> None:
+        """A pair of two listeners that changes between them differs from its version."""
+        before = file_version(self.pair.cert_path)
+        self.identities = RewritingIdentities(self.write)
+        one, two = [listener(pairs=(self.pair,), https_port=port) for port in (443, 8443)]
+        self.assertEqual(self.load(one, two).versions[self.pair.cert_path], before)
+
     def test_symbolic_link(self) -> None:
         """A link that is pointed to another file is another version."""
         link = self.folder / "live.pem"

@@ -34,7 +34,7 @@ class Certificates:
         served: every identity in use.
         uncovered: the hosts of sites that no certificate of their listener covers.
         failures: pairs whose files cannot be used now, while their last good content is served.
-        versions: of every file, from before it was read.
+        versions: of every file, from before it was first read.
     """
 
     selections: dict[tuple[str, int], Selection]
@@ -121,7 +121,9 @@ class _Loading:
 
     def _load_pair(self, path: str, pair: CertificatePair, tickets: bool) -> Identity | None:
         for file in (pair.cert_path, pair.key_path):
-            self.versions[file] = file_version(file)
+            # The first one of several listeners': what changes between them is read again.
+            if file not in self.versions:
+                self.versions[file] = file_version(file)
         try:
             return self.identities.load(pair, now=self.now, session_tickets=tickets)
         except ConfigError as error:
