@@ -219,6 +219,14 @@ class VersionTests(FilesCase):
         link.symlink_to("privkey.pem")
         self.assertNotEqual(file_version(str(link)), first)
 
+    def test_written_in_place(self) -> None:
+        """A file that is overwritten in its place by as many bytes differs by its date."""
+        path = Path(self.pair.cert_path)
+        first, status = file_version(str(path)), path.stat()
+        path.write_bytes(path.read_bytes()[::-1])
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+        self.assertNotEqual(file_version(str(path)), first)
+
     def test_same_size_and_time(self) -> None:
         """A file that is moved into the place of another one differs, whatever its date."""
         path = Path(self.pair.cert_path)
