@@ -320,3 +320,17 @@ class LookTests(WatchCase):
         self.looks.run()
         self.watch.stopService()
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_stop_during_a_look(self) -> None:
+        """A look that ends after the stop has no consequence."""
+        before = self.identities.loads
+        self.watch.startService()
+        self.looks.run()
+        self.pair("a.test")
+        self.look()
+        self.looks.run()
+        self.look()
+        self.watch.stopService()
+        self.looks.run()
+        self.assertEqual((self.identities.loads, self.log.records), (before, []))
+        self.assertEqual((self.reactor.getDelayedCalls(), self.looks.waiting), ([], []))

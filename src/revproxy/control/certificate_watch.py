@@ -95,6 +95,8 @@ class CertificateWatch(Service):
         self._tell_ends(certificates.served.values())
         paths = certificates.versions
         found = await self._in_thread(lambda: {path: file_version(path) for path in paths})
+        if not self.running:
+            return
         changed = found != certificates.versions
         settled = found == self._unsettled
         self._unsettled = found
