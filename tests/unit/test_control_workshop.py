@@ -6,6 +6,7 @@ from attrs import evolve
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from revproxy.control import workshop
 from revproxy.control.workshop import Workshop
 from revproxy.model.configuration import Limits, RateLimit, Site, Timeouts
 from revproxy.net.deadlines import Deadlines
@@ -130,6 +131,62 @@ class WorkshopTests(SynchronousTestCase):
         context = self.route(plan, "a.test").pool.context()
         self.assertIs(self.route(plan, "b.test").pool.context(), context)
         self.assertTrue(context.check_hostname)
+
+    def test_trust_is_read_with_the_plan(self) -> None:
+        """The system's roots are read while a plan is compiled, if an upstream needs them."""
+        made: list[object] = []
+        self.patch(workshop, "upstream_context", lambda: made.append(object()) or made[-1])
+        self.plan(site("a.test"))
+        self.assertEqual(made, [])
+        plan = self.plan(site("a.test", upstream_scheme="https"))
+        self.assertEqual(len(made), 1)
+        self.assertIs(self.route(plan, "a.test").pool.context(), made[0])
+        self.plan(site("b.test", upstream_scheme="https"))
+        self.assertEqual(len(made), 1)
+
+    def test_compiling_has_no_effect(self) -> None:
+        """What is compiled and not served changes nothing of what is."""
+        first = self.plan(site("a.test"))
+        (pool,) = pools = self.workshop.pools
+        compiled = self.workshop.compile(
+            configuration(
+                listener(site("a.test", "127.0.0.1:4000"), site("b.test")),
+                rate_limit=RateLimit(1, 2, headers=True),
+            )
+        )
+        self.assertEqual(self.workshop.pools, pools)
+        self.assertFalse(pool._closing)
+        self.assertEqual((first.limiter.rate, first.limiter.burst), (10, 20))
+        self.assertIs(self.route(first, "a.test").pool, pool)
+        self.assertEqual(compiled.rate_limit, RateLimit(1, 2, headers=True))
+        self.assertEqual(self.log.records, [])
+
+    def test_adopted_pools(self) -> None:
+        """The pools in use are those of the plan that is served, in the order of its sites."""
+        self.plan(site("a.test"), site("b.test", "127.0.0.1:4000"))
+        plan = self.plan(site("b.test", "127.0.0.1:4000"), site("c.test"), site("d.test"))
+        pools = [self.route(plan, f"{name}.test").pool for name in "bc"]
+        self.assertEqual(self.workshop.pools, pools)
+        self.assertEqual([pool._closing for pool in pools], [False, False])
+
+    def test_closed_pool_is_not_used_again(self) -> None:
+        """An upstream that comes back gets a pool of its own: a closed one keeps nothing."""
+        first = self.plan(site("a.test"))
+        self.plan(site("a.test", "127.0.0.1:4000"))
+        third = self.plan(site("a.test"))
+        pools = [self.route(plan, "a.test").pool for plan in (first, third)]
+        self.assertIsNot(*pools)
+        self.assertEqual([pool._closing for pool in pools], [True, False])
+
+    def test_responses_are_counted_together(self) -> None:
+        """All plans count their responses in the same place."""
+        self.assertIs(self.plan().responses, self.plan(site("a.test")).responses)
+
+    def test_requests_are_recorded_or_not(self) -> None:
+        """A plan knows whether its log keeps requests at all."""
+        self.assertTrue(self.plan().records_requests)
+        self.patch(self.log, "enabled", lambda level: level != "info")
+        self.assertFalse(self.plan().records_requests)
 
     def test_repr_is_short(self) -> None:
         """A plan does not spill its log and clocks into messages."""
