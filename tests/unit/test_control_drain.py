@@ -152,6 +152,17 @@ class DrainTests(DrainCase):
         self.assertEqual(len(self.log.records), 1)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
+    def test_cut_before_it_begins(self) -> None:
+        """Two signals at once cut: the second is not lost because nothing has ended yet."""
+        (one,) = self.open(1)
+        self.drain.cut()
+        self.assertEqual((one.told, self.log.records), ([], []))
+        done = self.drain.begin()
+        self.reactor.advance(0)
+        self.assertEqual(one.told, ["drain", "abort"])
+        self.reactor.advance(0)
+        self.successResultOf(done)
+
 
 class ConversationTests(PlaybookCase):
     """The same with real connections."""

@@ -76,8 +76,9 @@ class Drain:
         return done
 
     def cut(self) -> None:
-        """Let nothing finish any more."""
+        """Let nothing finish any more; before :meth:`begin`, from its beginning on."""
         if self._done is None:
+            self._timeout = 0.0
             return
         self._log.record("warn", "DRAIN", (("cut", self._connections.total),))
         if self._timer.active():
