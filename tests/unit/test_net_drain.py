@@ -246,6 +246,15 @@ class BodyTests(DrainCase):
         up.says(OK)
         self.check_last(stage, down, b"HTTP/1.1 100 Continue\r\n\r\n" + LAST_OK)
 
+    def test_thrown_away(self) -> None:
+        """After an answer that closes nothing the rest of a body is read, and then it is over."""
+        stage, down = self.begin(elsewhere(post(5)) + b"ab", drained=False)
+        self.assertEqual(down.heard(), own(b"404 Not Found"))
+        self.drain(stage)
+        self.assertIsNone(down.ended)
+        down.says(b"cde")
+        self.assertEqual((down.ended, down.heard()), ("closed", b""))
+
     def test_thrown_away_before_a_request(self) -> None:
         """What comes behind such a body is answered, once."""
         stage, down = self.begin(elsewhere(post(5)) + b"ab", drained=False)

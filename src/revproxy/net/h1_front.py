@@ -205,7 +205,7 @@ class H1Front(H1Requests):
             intake.set(held=False)
             self._advance()
         waiting = self.port.connections.waiting
-        if waiting and connection_key(self._peer_address) in waiting:
+        if self.writer.last or (waiting and connection_key(self._peer_address) in waiting):
             self.give_way()
 
     def _await_head(self) -> None:
@@ -215,7 +215,9 @@ class H1Front(H1Requests):
         self.deadline = self._stall.until if self.paused else self._deadlines.after(secs)
 
     def give_way(self) -> bool:
-        """Close, if the connection is between requests, for another of the same client."""
+        """Close, if the connection is between requests: for another of the same client, or
+        because the process is about to end.
+        """
         if not self._idle or self._state is not State.HEAD or self._buffer:
             return False
         self._leave().close()
