@@ -21,6 +21,7 @@ from revproxy.net.gate import Gate
 from revproxy.net.h1_front import H1Front
 from revproxy.net.plan import ListenerPort, Plan, ResourceRouter, Route
 from revproxy.net.pool import Pool, PoolSettings
+from revproxy.net.tls_downstream import ServerTls
 from revproxy.policy.connection_limit import ConnectionLimit
 from revproxy.policy.rate_limit import TokenBuckets
 from revproxy.policy.routing import HostRoutes
@@ -202,7 +203,7 @@ class Peer:
     @property
     def is_downstream(self) -> bool:
         """Whether this is a downstream."""
-        return isinstance(self.protocol, H1Front)
+        return isinstance(self.protocol, H1Front | ServerTls)
 
     @property
     def reading(self) -> bool:
