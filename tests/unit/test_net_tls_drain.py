@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 from attrs import evolve
 
 from revproxy.model.configuration import Timeouts
@@ -175,3 +178,28 @@ class SummaryTests(TlsCase):
         down.peer.stalls()
         down.hello()
         self.check(down, "closing", "x.test")
+
+
+class MemoryTests(TlsCase):
+    def test_choice_is_forgotten(self) -> None:
+        """A connection keeps the certificate that it was given, and none of all the others."""
+        _, down = self.connected()
+        choose, self.port.choose = weakref.ref(self.choose), Identities()
+        down.shake()
+        identity, self.choose = self.choose.identity, self.port.choose  # type: ignore[assignment]
+        gc.collect()
+        self.assertIsNone(choose())
+        self.assertIs(down.protocol.identity, identity)
+
+    def test_refused(self) -> None:
+        """One that was refused keeps none."""
+        stage, _ = self.connected()
+        choose = Identities()
+        self.port.choose, left = choose, weakref.ref(choose)
+        down = TlsDownstream(stage, self.port, "x.test")
+        down.peer.stalls()
+        down.hello()
+        self.port.choose = self.choose
+        del choose
+        gc.collect()
+        self.assertIsNone(left())
