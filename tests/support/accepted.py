@@ -23,6 +23,8 @@ class AcceptedConnection(FakeConnection):
         super().__init__(reactor, protocol, host)
         self.client = (host, 50000)
         self.port = port
+        self.connected = 1
+        self.startReading()
 
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
@@ -35,6 +37,7 @@ def accept(stage: Stage, port: Any, host: str = HOST) -> Peer:
     assert protocol is not None, "the connection is one too many"
     connection = AcceptedConnection(stage.reactor, protocol, host, port)
     port.connected(connection)
-    peer = Peer(stage.reactor, connection)
+    protocol.makeConnection(connection)
+    peer = Peer(stage.reactor, connection, opened=True)
     stage.peers.append(peer)
     return peer

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from twisted.internet.address import IPv4Address
 
-from revproxy.model.configuration import Limits
-from revproxy.net.gate import QUIET_SECS
-from revproxy.net.ports import PlainPort
+from revproxy.model.configuration import Limits, Timeouts
+from revproxy.model.tls import Alert
+from revproxy.net.gate import EXHAUSTED_SECS, QUIET_SECS
+from revproxy.net.ports import PlainPort, TlsPort
+from tests.support.accepted import accept
 from tests.support.playbook import PlaybookCase, Stage
+from tests.support.served import Door
 
 
 class Accepted:
@@ -73,5 +76,79 @@ class PortTests(PlaybookCase):
             self.assertIsNone(port.buildProtocol(address))
         stage.wait(QUIET_SECS + 1)
         self.assertIsNone(port.buildProtocol(address))
-        events = [event for _, event, _ in stage.log.records]
-        self.assertEqual(events.count("CONNECTION_LIMIT"), 2)
+        fields = {"client_ip": "192.0.2.1", "open": 2, "limit": "max_connections_per_ip"}
+        self.assertEqual(stage.log.records, [("warn", "CONNECTION_LIMIT", fields)] * 2)
+
+    def test_full(self) -> None:
+        """With as many connections as there may be a port pauses, with a record in a while."""
+        stage = self.stage()
+        port, door = self.port(stage), Door()
+        stage.port.connections.configure(1, 0)
+        self.assertFalse(port.full(door))
+        accepted = Accepted()
+        port.connected(accepted)
+        for _ in range(3):
+            self.assertTrue(port.full(door))
+        self.assertFalse(door.accepting)
+        fields = {"open": 1, "limit": "max_connections"}
+        self.assertEqual(stage.log.records, [("warn", "CONNECTION_LIMIT", fields)])
+        stage.wait(QUIET_SECS)
+        self.assertTrue(port.full(door))
+        self.assertEqual(len(stage.log.records), 2)
+        port.disconnected(accepted)
+        self.assertTrue(door.accepting)
+
+    def test_exhausted(self) -> None:
+        """Without a descriptor a port pauses for a moment, with a record in a while."""
+        stage = self.stage()
+        port, door = self.port(stage), Door()
+        pauses = 0
+        for _ in range(int(4 * (QUIET_SECS + 1))):
+            if door.accepting:
+                pauses += 1
+                port.exhausted(door)
+            stage.wait(0.25)
+        self.assertEqual(pauses, QUIET_SECS + 1)
+        fields = {"open": 0, "limit": "descriptors"}
+        self.assertEqual(stage.log.records, [("warn", "CONNECTION_LIMIT", fields)] * 2)
+        stage.wait(EXHAUSTED_SECS)
+
+    def test_causes_do_not_silence_each_other(self) -> None:
+        """Each cause has its own record, whichever port it comes up at."""
+        stage = self.stage()
+        ports, door = [self.port(stage, most_per_key=1) for _ in range(2)], Door()
+        for _ in range(2):
+            ports[0].connected(Accepted())
+        stage.port.connections.configure(3, 1)
+        address = IPv4Address("TCP", "192.0.2.1", 50000)
+        for port in ports:
+            port.buildProtocol(address)
+            port.exhausted(door)
+        stage.port.connections.configure(2, 1)
+        for port in ports:
+            port.full(door)
+        limits = [fields["limit"] for _, _, fields in stage.log.records]
+        self.assertEqual(limits, ["max_connections_per_ip", "descriptors", "max_connections"])
+        stage.wait(EXHAUSTED_SECS)
+
+    def test_limit_of_all_refuses(self) -> None:
+        """What was accepted as the last one came is closed, whoever it comes from."""
+        stage = self.stage()
+        port = self.port(stage)
+        stage.port.connections.configure(1, 0)
+        port.connected(Accepted())
+        self.assertIsNone(port.buildProtocol(IPv4Address("TCP", "192.0.2.2", 50000)))
+
+    def test_handshake_that_waited(self) -> None:
+        """A handshake that ran out of time while it had to wait is refused for the limit."""
+        stage = self.stage(timeouts=Timeouts(client_hello_secs=1))
+        port = TlsPort(stage.port, lambda hello: Alert(112, "nobody"))
+        stage.port.connections.configure(0, 1)
+        accept(stage, port)
+        waiting = accept(stage, port)
+        self.assertFalse(waiting.reading)
+        stage.wait(2.5)
+        records = [(event, fields.get("limit")) for _, event, fields in stage.log.records]
+        expected = [("TLS_REFUSED", None), ("CONNECTION_LIMIT", "max_connections_per_ip")]
+        self.assertEqual(sorted(records, key=str), sorted(expected, key=str))
+        self.assertEqual(stage.port.connections.total, 0)
