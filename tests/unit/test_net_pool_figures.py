@@ -48,6 +48,17 @@ class FigureTests(PlaybookCase):
                 end(up)
                 self.check(stage, 0, 1, 0)
 
+    def test_tls(self) -> None:
+        """A TLS connection counts once it is verified; a failed handshake is one failure."""
+        for end in (Peer.closes, Peer.resets, lambda up: up.says(OK)):
+            stage = self.stage(settings=evolve(UPSTREAM, tls=True), context=client_context())
+            stage.downstream().says(GET)
+            up = stage.upstream()
+            self.check(stage, 0, 0, 0)
+            end(up)
+            stage.wait(1)
+            self.check(stage, 0, 0, 1)
+
     def test_failure(self) -> None:
         """An attempt over all addresses fails once; when is known until the next success."""
         stage = self.stage(settings=NAMED)

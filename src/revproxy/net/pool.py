@@ -260,6 +260,7 @@ class Attempt(ClientFactory):
     def _failed(self, error: ProxyError) -> None:
         pool = self._pool
         self._finish()
+        self._tls = None  # what it says of its own end is no second failure
         if self._tried:
             pool.names.doubt()
         pool.failures += 1
