@@ -91,6 +91,7 @@ class Stage:
     port: ListenerPort = field(init=False)
     pool: Pool = field(init=False)
     context: Any = None
+    responses: list[int] = field(init=False, factory=lambda: [0] * 10)
     peers: list[Peer] = field(init=False, factory=list)
     begun: int = field(init=False, default=0)
 
@@ -123,7 +124,7 @@ class Stage:
             clock=self.reactor.seconds,
             date=lambda: DATE,
             records_requests=True,
-            responses=[0] * 10,
+            responses=self.responses,
         )
         return evolve(plan, **changes)
 
@@ -226,7 +227,7 @@ class PlaybookCase(SynchronousTestCase):
 
     When all downstreams have gone and the idle time of upstream connections is over, no time
     limit is watched, no connection or attempt is left, and every exchange has been recorded
-    exactly once.
+    exactly once, as every answer has been counted.
     """
 
     def setUp(self) -> None:
@@ -263,6 +264,9 @@ class PlaybookCase(SynchronousTestCase):
         self.assertEqual(stage.reactor.writers, set())
         of_exchanges = [request for request in stage.log.requests if request["host"]]
         self.assertEqual(len(of_exchanges), stage.begun)
+        classes = [int(str(status)) // 100 for status in stage.log.statuses]
+        counted = stage.port.router.plan.responses
+        self.assertEqual(counted, [classes.count(digit) for digit in range(10)])
 
 
 def _connector(

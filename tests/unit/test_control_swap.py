@@ -207,8 +207,6 @@ class MemoryTests(SwapCase):
             other.says(OK)
             idle.says(GET)
         other.says(OK)
-        self.log.requests.clear()
-        self.scene.begun = 0
         del up
         del self.scene.peers[1]
         gc.collect()
