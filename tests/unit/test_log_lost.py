@@ -89,6 +89,15 @@ class SinkTests(LostCase):
         self.assertEqual(sink.lost, 2)
         sink.close()
 
+    def test_closed(self) -> None:
+        """What still waits when a sink is closed is lost."""
+        sink = self.sink(self.clogged("pipe"))
+        sink.add(b"one\ntwo\n")
+        sink.flush()
+        self.assertEqual(sink.lost, 0)
+        sink.close()
+        self.assertEqual(sink.lost, 2)
+
 
 class WriterTests(LostCase):
     def writer(self, limit: int = 10_000) -> LogWriter:
@@ -128,3 +137,19 @@ class WriterTests(LostCase):
             writer.write("x" * 60, path)
             writer._write_out()
         self.assertEqual(writer.lost, 1)
+
+    def test_file_that_is_gone(self) -> None:
+        """What a file has lost is not forgotten when no site uses it any more."""
+        writer = self.writer(limit=100)
+        pipe = self.clogged("pipe")
+        writer.use_files([pipe])
+        for _ in range(3):
+            writer.write("x" * 60, pipe)
+            writer._write_out()
+        self.assertEqual(writer.lost, 2)
+        writer.use_files([])
+        writer._write_out()
+        self.assertEqual(writer.lost, 3)
+        writer.use_files([pipe])
+        writer._write_out()
+        self.assertEqual(writer.lost, 3)

@@ -120,6 +120,7 @@ class LogSink:
 
     def close(self) -> None:
         """Close the descriptor; what still waits is lost."""
+        self._drop_all()
         os.close(self.fd)
 
     def _push(self, data: bytes, stands_for: int) -> None:

@@ -77,6 +77,7 @@ class LogWriter:
         self._taken = 0
         self._refused = 0
         self._refused_told = 0
+        self._lost_before = 0  # by sinks that are closed
         self._closing = Event()
         self._closed = False
         self._deadline = 0.0
@@ -135,7 +136,7 @@ class LogWriter:
     @property
     def lost(self) -> int:
         """Lines that no sink has got, or one has not, since the start."""
-        return self._refused + sum(sink.lost for sink in self._sinks())
+        return self._refused + self._lost_before + sum(sink.lost for sink in self._sinks())
 
     def reopen(self) -> None:
         """Open every file again by its path (log rotation); done by the thread, soon."""
@@ -237,6 +238,7 @@ class LogWriter:
             sink = self._sites.pop(path)
             sink.flush()
             sink.close()
+            self._lost_before += sink.lost
         self._sites |= {path: self._sink(path, fd) for path, fd in opened.items()}
 
     def _sink(self, name: str, fd: int) -> LogSink:
