@@ -8,12 +8,14 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from attrs import evolve
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from revproxy.control import listening as control_listening
@@ -53,7 +55,20 @@ class FakeReactor(Clock):
         self.ports: list[FakeListening] = []
         self.running = False
         self.when_running: list[Any] = []
+        self.readers: set[Any] = set()
         self.stops = 0
+
+    def addReader(self, reader: Any) -> None:
+        self.readers.add(reader)
+
+    def removeReader(self, reader: Any) -> None:
+        self.readers.discard(reader)
+
+    def removeWriter(self, writer: Any) -> None:
+        """Nobody writes."""
+
+    def listenTCP(self, port: int, factory: Any, interface: str) -> FakeListening:
+        return self.listen(self, port, factory, interface)
 
     def listen(
         self, reactor: Any, port: int, factory: Any, interface: str, **_: object
@@ -64,14 +79,19 @@ class FakeReactor(Clock):
         return self.ports[-1]
 
     def callWhenRunning(self, call: Any, *arguments: object) -> None:
-        self.when_running.append(call)
+        self.when_running.append(partial(call, *arguments))
 
     def getThreadPool(self) -> FakeReactor:
         return self
 
     def callInThreadWithCallback(self, done: Any, call: Any) -> None:
         """What is to be done in a thread is done at once."""
-        done(True, call())
+        try:
+            result = call()
+        except Exception:
+            done(False, Failure())
+        else:
+            done(True, result)
 
     def callFromThread(self, call: Any, *arguments: object) -> None:
         call(*arguments)
@@ -108,7 +128,8 @@ class ProxyCase(SynchronousTestCase):
         one = evolve(listener(*sites, pairs=(pair("a.test"),)), http_port=8080, https_port=8443)
         fields.setdefault("logging", Logging(log_file_path=str(self.log_path)))
         fields = {"health_check_port": 0, "admin_socket_path": "", **fields}
-        return configuration(one, **fields)
+        return evolve(configuration(one), **fields)
 
-    def proxy(self, **fields: Any) -> Proxy:
-        return Proxy(self.configuration(**fields), self.reactor, lambda: NOW)
+    def proxy(self, read: Any = None, **fields: Any) -> Proxy:
+        whole = self.configuration(**fields)
+        return Proxy(whole, self.reactor, lambda: NOW, read=read)
