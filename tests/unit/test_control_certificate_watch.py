@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ class WatchCase(ReloadCase):
         self.patch(generation, "Identities", lambda: self.identities)
         super().setUp()
         self.looks = HeldThreads()
+        self.written = 0
         self.watch = self.watch_by(self.looks)
 
     def watch_by(self, in_thread: HeldThreads) -> CertificateWatch:
@@ -68,6 +70,13 @@ class WatchCase(ReloadCase):
         """A file of the pair of ``a.test``."""
         return self.folder / "a.test" / name
 
+    def overwrite(self, name: str, content: bytes) -> None:
+        """Write a file of that pair in its place, later than whenever it was written before."""
+        path = self.part(name)
+        path.write_bytes(content)
+        self.written += 1
+        os.utime(path, (self.wall + self.written, self.wall + self.written))
+
     @property
     def presented(self) -> object:
         """The identity that a handshake for ``a.test`` gets."""
@@ -96,7 +105,7 @@ class ChangeTests(WatchCase):
     def test_still_changing(self) -> None:
         """What is different at every look is not read until it has come to rest."""
         for size in range(5):
-            self.part("privkey.pem").write_bytes(b"x" * size)
+            self.overwrite("privkey.pem", b"x" * size)
             self.assertEqual(self.reads(1), [0])
         self.pair("a.test")
         self.assertEqual(self.reads(3), [0, 1, 0])
@@ -104,19 +113,16 @@ class ChangeTests(WatchCase):
     def test_two_steps(self) -> None:
         """A pair whose files are written one after the other is never read in between."""
         cert, key = self_signed(["a.test"], now=self.wall)
-        self.part("privkey.pem").write_bytes(key)
+        self.overwrite("privkey.pem", key)
         self.look()
-        self.part("fullchain.pem").write_bytes(cert)
+        self.overwrite("fullchain.pem", cert)
         self.assertEqual(self.reads(3), [0, 1, 0])
         self.assertEqual([one["status"] for one in self.told("CERTIFICATE_RELOAD")], ["success"])
 
     def test_touched(self) -> None:
         """A file that is only written anew as it was is read once, and nothing is told."""
         former = self.presented
-        path = self.part("fullchain.pem")
-        content = path.read_bytes()
-        path.unlink()
-        path.write_bytes(content)
+        self.overwrite("fullchain.pem", self.part("fullchain.pem").read_bytes())
         self.assertEqual(self.reads(3), [0, 1, 0])
         self.assertIs(self.presented, former)
         self.assertEqual(self.log.records, [])
@@ -158,7 +164,7 @@ class FailureTests(WatchCase):
     def test_told_once(self) -> None:
         """A pair that cannot be used is told once, and not read again while it is as it is."""
         former = self.presented
-        self.part("privkey.pem").write_text("no key")
+        self.overwrite("privkey.pem", b"no key")
         self.assertEqual(self.reads(6), [0, 1, 0, 0, 0, 0])
         self.assertEqual([one["status"] for one in self.told("CERTIFICATE_RELOAD")], ["error"])
         self.assertIs(self.presented, former)

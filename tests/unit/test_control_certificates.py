@@ -224,7 +224,7 @@ class VersionTests(FilesCase):
         path = Path(self.pair.cert_path)
         first, status = file_version(str(path)), path.stat()
         path.write_bytes(path.read_bytes()[::-1])
-        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 10**9))
         self.assertNotEqual(file_version(str(path)), first)
 
     def test_same_size_and_time(self) -> None:
