@@ -1,4 +1,4 @@
-"""Doubles that keep what they were told: log, deadlines, name resolver.
+"""Doubles that keep what they were told: log, deadlines, name resolver, listening port.
 
 Owns what is kept. Refuses to know what is asserted about it.
 """
@@ -105,3 +105,18 @@ class FakeResolver:
         for address in addresses:
             receiver.addressResolved(IPv4Address("TCP", address, 0))
         receiver.resolutionComplete()
+
+
+class Door:
+    """A listening port that only remembers whether it accepts."""
+
+    def __init__(self) -> None:
+        self.accepting = True
+
+    def stop_accepting(self) -> None:
+        """Leave connections in the backlog."""
+        self.accepting = False
+
+    def go_on_accepting(self) -> None:
+        """Accept again."""
+        self.accepting = True

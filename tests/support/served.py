@@ -110,21 +110,6 @@ class ConfigurationFile:
         return self.now
 
 
-class Door:
-    """A listening port that only remembers whether it accepts."""
-
-    def __init__(self) -> None:
-        self.accepting = True
-
-    def stop_accepting(self) -> None:
-        """Leave connections in the backlog."""
-        self.accepting = False
-
-    def go_on_accepting(self) -> None:
-        """Accept again."""
-        self.accepting = True
-
-
 class ServedCase(SynchronousTestCase):
     """A folder of certificates, and what serves configurations that use them.
 

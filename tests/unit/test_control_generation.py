@@ -16,8 +16,9 @@ from revproxy.errors import ConfigErrors
 from revproxy.model.configuration import Configuration, Limits, RateLimit
 from revproxy.model.tls import Alert, ClientHello, Identity
 from revproxy.net.ports import PlainPort
+from tests.support.doubles import Door
 from tests.support.models import ADDRESS, site
-from tests.support.served import DESCRIPTORS, Door, ServedCase
+from tests.support.served import DESCRIPTORS, ServedCase
 
 
 class Accepted:

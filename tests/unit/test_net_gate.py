@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from revproxy.net.gate import EXHAUSTED_SECS, QUIET_SECS, Gate
 from revproxy.policy.connection_limit import ConnectionLimit
-from tests.support.served import Door
+from tests.support.doubles import Door
 
 
 class GateCase(SynchronousTestCase):

@@ -9,8 +9,8 @@ from revproxy.model.tls import Alert
 from revproxy.net.gate import EXHAUSTED_SECS, QUIET_SECS
 from revproxy.net.ports import PlainPort, TlsPort
 from tests.support.accepted import accept
+from tests.support.doubles import Door
 from tests.support.playbook import PlaybookCase, Stage
-from tests.support.served import Door
 
 
 class Accepted:
