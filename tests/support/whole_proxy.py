@@ -81,9 +81,6 @@ class FakeReactor(Clock):
     def callWhenRunning(self, call: Any, *arguments: object) -> None:
         self.when_running.append(partial(call, *arguments))
 
-    def getThreadPool(self) -> FakeReactor:
-        return self
-
     def callInThreadWithCallback(self, done: Any, call: Any) -> None:
         """What is to be done in a thread is done at once."""
         try:
@@ -132,4 +129,4 @@ class ProxyCase(SynchronousTestCase):
 
     def proxy(self, read: Any = None, **fields: Any) -> Proxy:
         whole = self.configuration(**fields)
-        return Proxy(whole, self.reactor, lambda: NOW, read=read)
+        return Proxy(whole, self.reactor, lambda: NOW, read=read, threads=self.reactor)

@@ -29,7 +29,9 @@ class BindTests(ProxyCase):
         """http_port 0 is off."""
         whole = self.configuration()
         one = evolve(whole.listeners[0], http_port=0)
-        proxy = Proxy(evolve(whole, listeners=(one,)), self.reactor, lambda: NOW)
+        proxy = Proxy(
+            evolve(whole, listeners=(one,)), self.reactor, lambda: NOW, threads=self.reactor
+        )
         proxy.privilegedStartService()
         self.assertEqual([port.where[1] for port in self.reactor.ports], [8443])
 
@@ -45,7 +47,9 @@ class BindTests(ProxyCase):
         whole = self.configuration()
         one = evolve(whole.listeners[0], bind_addr="::1")
         self.reactor.taken[8443] = ValueError("no such thing")  # type: ignore[assignment]
-        proxy = Proxy(evolve(whole, listeners=(one,)), self.reactor, lambda: NOW)
+        proxy = Proxy(
+            evolve(whole, listeners=(one,)), self.reactor, lambda: NOW, threads=self.reactor
+        )
         error = self.assertRaises(BindError, proxy.privilegedStartService)
         self.assertEqual(str(error), "cannot bind [::1]:8443: no such thing")
 
@@ -88,7 +92,7 @@ class LifeTests(ProxyCase):
         tls = evolve(whole.listeners[0].tls, pairs=(evolve(pair("a.test"), key_path="/none"),))
         one = evolve(whole.listeners[0], tls=tls)
         with self.assertRaises(ConfigErrors):
-            Proxy(evolve(whole, listeners=(one,)), self.reactor, lambda: NOW)
+            Proxy(evolve(whole, listeners=(one,)), self.reactor, lambda: NOW, threads=self.reactor)
         self.assertEqual(self.reactor.ports, [])
 
     def test_check(self) -> None:

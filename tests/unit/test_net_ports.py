@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 from twisted.internet.address import IPv4Address
 
 from revproxy.model.configuration import Limits, Timeouts
@@ -56,6 +58,20 @@ class PortTests(PlaybookCase):
         self.assertFalse(second.reading)
         port.disconnected(first)
         self.assertTrue(second.reading)
+
+    def test_trusted_proxy(self) -> None:
+        """A trusted proxy stands for many clients: it has no limit of its own, even afterwards."""
+        stage = self.stage(trusted=(ip_network("192.0.2.0/24"),))
+        port = self.port(stage, most_per_key=1)
+        accepted = [Accepted() for _ in range(5)]
+        for one in accepted:
+            self.assertIsNotNone(port.buildProtocol(IPv4Address("TCP", "192.0.2.1", 50000)))
+            port.connected(one)
+        self.assertTrue(all(one.reading for one in accepted))
+        stage.port.router.plan = stage.plan(trusted=())
+        for one in accepted:
+            port.disconnected(one)
+        self.assertEqual(stage.port.connections.total, 0)
 
     def test_only_one_gives_way(self) -> None:
         """One idle connection gives way to one that waits; busy ones are left alone."""

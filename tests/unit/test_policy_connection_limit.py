@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from revproxy.policy.connection_limit import Admission, ConnectionLimit
+from revproxy.policy.connection_limit import UNLIMITED, Admission, ConnectionLimit
 
 FUZZ = settings(deadline=None, derandomize=True, max_examples=200)
 SERVED, WAITING, REFUSED = Admission.SERVED, Admission.WAITING, Admission.REFUSED
@@ -44,8 +44,12 @@ class Model:
     def full(self) -> bool:
         return self.most != 0 and self.total >= self.most
 
+    def most_of(self, key: int) -> int:
+        """How many of ``key`` are served; those of UNLIMITED are many clients."""
+        return 1000 if key == UNLIMITED else self.most_per_key or 1000
+
     def next(self, key: int) -> Admission:
-        served, most = self.served[key], self.most_per_key or 1000
+        served, most = self.served[key], self.most_of(key)
         waiting = len(self.queues[key]) - served
         if self.full or (served >= most and waiting >= most):
             return REFUSED
@@ -61,7 +65,7 @@ class Model:
     def promoted(self, key: int) -> list[str]:
         """Those whose turn it is."""
         before = self.served[key]
-        allowed = max(before, min(self.most_per_key or 1000, len(self.queues[key])))
+        allowed = max(before, min(self.most_of(key), len(self.queues[key])))
         self.served[key] = allowed
         return self.queues[key][before:allowed]
 

@@ -22,6 +22,9 @@ from revproxy.tls.certificates import ticket_period
 LOOK_SECS = 2.0
 """Between two looks at the files."""
 
+RETRY_SECS = 60.0
+"""After which files that could not be used are read again though they have not changed."""
+
 SOON_DAYS = 14
 """A certificate that is valid for less than this is about to expire."""
 
@@ -64,6 +67,7 @@ class CertificateWatch(Service):
         self._wall = wall
         self._call: Any = None
         self._period = 0
+        self._loaded_at = 0.0
         self._unsettled: Mapping[str, Version] = {}
         self._told: dict[tuple[object, ...], float] = {}
 
@@ -101,7 +105,10 @@ class CertificateWatch(Service):
         settled = found == self._unsettled
         self._unsettled = found
         former, self._period = self._period, ticket_period(self._wall())
-        if (changed and settled) or self._period != former:
+        now = self._reactor.seconds()
+        again = bool(certificates.failures) and now - self._loaded_at >= RETRY_SECS
+        if (changed and settled) or again or self._period != former:
+            self._loaded_at = now
             await self._load()
 
     def _tell_ends(self, served: Iterable[Identity]) -> None:

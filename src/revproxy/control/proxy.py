@@ -31,6 +31,7 @@ from revproxy.control.record_log import JsonRecords, RecordLog, Records, TextRec
 from revproxy.control.reload import Reload
 from revproxy.control.status import Status
 from revproxy.control.systemd import Notifier, Watchdog
+from revproxy.control.threads import daemon_threads
 from revproxy.control.workshop import Workshop
 from revproxy.errors import ConfigError, ConfigErrors
 from revproxy.model.configuration import Configuration
@@ -40,6 +41,9 @@ from revproxy.net.plan import ListenerPort
 from revproxy.net.ports import PlainPort, TlsPort
 from revproxy.policy.connection_limit import ConnectionLimit
 from revproxy.tls.certificates import Identities
+
+READING_THREADS = 2
+"""One reload at a time, and a look at certificate files beside it."""
 
 
 class Proxy(MultiService):
@@ -51,6 +55,7 @@ class Proxy(MultiService):
         wall: seconds since 1970.
         read: reads the configuration anew; None where it came from no file.
         environ: what a service manager has set for the process is taken out of it.
+        threads: where files are read; of its own by default, as a file system may hang.
 
     Raises:
         ConfigErrors: a certificate or a log file cannot be used, or there are too few descriptors.
@@ -64,8 +69,10 @@ class Proxy(MultiService):
         *,
         read: Callable[[], Configuration] | None = None,
         environ: MutableMapping[str, str] | None = None,
+        threads: Any = None,
     ) -> None:
         super().__init__()
+        self._threads = threads or daemon_threads(READING_THREADS, "reading")
         environ = {} if environ is None else environ
         self.configuration = configuration
         self.reactor = reactor
@@ -141,7 +148,7 @@ class Proxy(MultiService):
         return [watch, Watchdog(self.notifier, self.reactor)]
 
     def _in_thread(self, call: Callable[[], Any]) -> Awaitable[Any]:
-        return deferToThreadPool(self.reactor, self.reactor.getThreadPool(), call)
+        return deferToThreadPool(self.reactor, self._threads, call)
 
     def privilegedStartService(self) -> None:
         """Bind everything.

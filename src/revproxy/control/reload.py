@@ -132,10 +132,13 @@ class Reload:
             generations = self._generations
             loaded = await self._in_thread(_gently(generations.reload_certificates))
             fresh = loaded.renewed(generations.current.certificates)
+            known = {str(failure) for failure in generations.current.certificates.failures}
             generations.adopt_certificates(loaded)
         finally:
             self._lock.release()
         for failure in loaded.failures:
+            if str(failure) in known:
+                continue
             error = f"{failure}; the last good one is served"
             record = (("status", "error"), ("error", error))
             self._log.record("error", "CERTIFICATE_RELOAD", record)

@@ -42,7 +42,8 @@ class _Port(Factory):
 
     def buildProtocol(self, addr: Any) -> Any:
         """The protocol of an accepted connection; None closes it at once."""
-        if self._port.connections.next(connection_key(addr.host)) is not Admission.REFUSED:
+        key = connection_key(addr.host, self._port.router.plan.trusted)
+        if self._port.connections.next(key) is not Admission.REFUSED:
             return self._protocol(addr.host)
         self._say_refused(addr.host)
         return None
@@ -53,8 +54,10 @@ class _Port(Factory):
         It waits no longer than for its first bytes: that time limit of its protocol runs. The
         oldest of the client's connections that are idle gives way to it.
         """
-        transport.high_water = self._port.router.plan.limits.buffered_bytes
-        key = connection_key(transport.client[0])
+        plan = self._port.router.plan
+        transport.high_water = plan.limits.buffered_bytes
+        # Kept, as another plan may trust others by the time it leaves.
+        transport.limit_key = key = connection_key(transport.client[0], plan.trusted)
         connections = self._port.connections
         if connections.enter(key, transport) is Admission.WAITING:
             transport.pauseProducing()
@@ -64,8 +67,7 @@ class _Port(Factory):
 
     def disconnected(self, transport: Any) -> None:
         """A connection is gone."""
-        key = connection_key(transport.client[0])
-        following = self._port.connections.leave(key, transport)
+        following = self._port.connections.leave(transport.limit_key, transport)
         if following is not None:
             following.resumeProducing()
         self._port.gate.left()
@@ -118,7 +120,7 @@ class TlsPort(_Port):
 
     def _refused(self, tls: ServerTls, level: str, reason: str) -> None:
         peer = tls.transport.getPeer().host
-        if tls.transport in self._port.connections.waiting.get(connection_key(peer), ()):
+        if tls.transport in self._port.connections.waiting.get(tls.transport.limit_key, ()):
             self._say_refused(peer)
             return
         record = (

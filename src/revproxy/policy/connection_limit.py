@@ -14,6 +14,10 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
+UNLIMITED = 0
+"""The key of those that only the limit of all together counts for."""
+
+
 class Admission(Enum):
     """What becomes of a new connection."""
 
@@ -102,7 +106,7 @@ class ConnectionLimit(Generic[T]):
 
     def _has_room(self, key: int) -> bool:
         served = self._served.get(key, ())
-        return not self._most_per_key or len(served) < self._most_per_key
+        return not self._most_per_key or key == UNLIMITED or len(served) < self._most_per_key
 
     def _promoted(self, key: int) -> T | None:
         """Serve the connection of ``key`` that has waited longest, if there is room for it."""

@@ -11,6 +11,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from revproxy.model.configuration import IPAddress, IPNetwork
+from revproxy.policy.connection_limit import UNLIMITED
 from revproxy.policy.rate_limit import address_key
 
 REMEMBERED_PEERS = 4096
@@ -54,9 +55,17 @@ def normal_address(text: str) -> IPAddress:
     return address
 
 
-def connection_key(peer: str) -> int:
-    """The key under which connections of a socket's peer are counted."""
-    return address_key(_peer_address(peer).packed)
+def connection_key(peer: str, networks: tuple[IPNetwork, ...] = ()) -> int:
+    """The key under which connections of a socket's peer are counted.
+
+    Args:
+        peer: the socket's peer address.
+        networks: the trusted proxies, which stand for many clients and have no limit of their own.
+    """
+    address = _peer_address(peer)
+    if networks and is_trusted(address, networks):
+        return UNLIMITED
+    return address_key(address.packed)
 
 
 @lru_cache(REMEMBERED_PEERS)

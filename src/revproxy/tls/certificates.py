@@ -113,7 +113,7 @@ class Identities:
     """
 
     def __init__(self) -> None:
-        self._loaded: WeakValueDictionary[tuple[object, ...], Identity] = WeakValueDictionary()
+        self._loaded: WeakValueDictionary[tuple[object, int], Identity] = WeakValueDictionary()
 
     def __len__(self) -> int:
         """How many identities are in use."""
@@ -135,11 +135,12 @@ class Identities:
         """
         files = read_pair(pair)
         key = (content_of(files), alpn, session_tickets)
-        served = self._loaded.get(key)
-        if served is not None and ticket_period(served.made) == ticket_period(now):
-            return served
-        chain = chain_of(files)
-        if served is None:
-            check_validity(files, chain[0], now)
-        self._loaded[key] = identity = _identity(files, chain, now, alpn, session_tickets)
+        period = ticket_period(now)
+        identity = self._loaded.get((key, period))
+        if identity is None:
+            chain = chain_of(files)
+            if all(known != key for known, _ in list(self._loaded)):
+                check_validity(files, chain[0], now)
+            identity = _identity(files, chain, now, alpn, session_tickets)
+            self._loaded[key, period] = identity
         return identity
