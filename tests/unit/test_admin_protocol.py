@@ -247,6 +247,15 @@ class CommandTests(AdminCase):
         self.assertEqual(connection.message, "internal error")
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
+    def test_reply_that_is_no_json(self) -> None:
+        """A reply that JSON has no form for is an internal error too."""
+        for value, kind in ((object(), TypeError), (float("inf"), ValueError)):
+            self.side.answer = {"status": "ok", "value": value}
+            connection = self.side.connection()
+            connection.says(b"status\n")
+            self.assertEqual(connection.message, "internal error")
+            self.assertEqual(len(self.flushLoggedErrors(kind)), 1)
+
     def test_half_closed_meanwhile(self) -> None:
         """Whoever has no more to say while the command is carried out still gets the reply."""
         self.side.answer = waiting = Deferred()
@@ -256,6 +265,17 @@ class CommandTests(AdminCase):
         waiting.callback({"status": "ok"})
         self.assertEqual(connection.reply, {"status": "ok"})
         self.assertEqual(self.side.commands, ["reload"])
+
+    def test_gone_meanwhile(self) -> None:
+        """A command is carried out to its end for somebody who is gone, and leaves nothing."""
+        self.side.answer = waiting = Deferred()
+        connection = self.side.connection()
+        connection.says(b"reload\n")
+        connection.vanishes()
+        self.assertEqual(self.side.port.open, 0)
+        waiting.callback({"status": "ok"})
+        self.assertEqual(connection.heard, b"")
+        self.assertEqual(self.side.clock.getDelayedCalls(), [])
 
 
 class PeerTests(AdminCase):

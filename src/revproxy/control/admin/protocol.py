@@ -80,6 +80,7 @@ class AdminProtocol(Protocol, TimeoutMixin):
     def __init__(self, port: AdminPort) -> None:
         self._port = port
         self._line: bytes | None = b""
+        self._gone = False
         self.callLater = port.reactor.callLater
 
     def connectionMade(self) -> None:
@@ -109,6 +110,7 @@ class AdminProtocol(Protocol, TimeoutMixin):
     def connectionLost(self, reason: Any = None) -> None:
         """Gone; a command under way is carried out all the same."""
         self._port.open -= 1
+        self._gone = True
         self._line = None
         self.setTimeout(None)
 
@@ -133,20 +135,24 @@ class AdminProtocol(Protocol, TimeoutMixin):
             self._reply(failed("invalid input"))
         else:
             answering = Deferred.fromCoroutine(self._answered(command, peer))
-            answering.addCallback(self._reply)
+            answering.addCallback(self._send)
 
-    async def _answered(self, command: str, peer: int) -> Reply:
+    async def _answered(self, command: str, peer: int) -> bytes:
         try:
-            return await self._port.answer(command, peer)
+            return _encoded(await self._port.answer(command, peer))
         except Exception:
             _log.failure("while answering an admin command")
-            return failed("internal error")
+            return _encoded(failed("internal error"))
 
     def _reply(self, reply: Reply) -> None:
         self._line = None
-        text = json.dumps(reply, separators=(",", ":"))
+        self._send(_encoded(reply))
+
+    def _send(self, line: bytes) -> None:
+        if self._gone:
+            return
         self.setTimeout(COMMAND_SECS)
-        self.transport.write(text.encode() + b"\n")
+        self.transport.write(line)
         self.transport.loseConnection()
 
     def _peer(self) -> int | None:
@@ -156,6 +162,16 @@ class AdminProtocol(Protocol, TimeoutMixin):
         if user in {0, os.geteuid()} or self._port.group in groups:
             return user
         return None
+
+
+def _encoded(reply: Reply) -> bytes:
+    """``reply`` in one line of ASCII.
+
+    Raises:
+        TypeError: it holds something that JSON has no form for.
+        ValueError: likewise a number.
+    """
+    return json.dumps(reply, separators=(",", ":"), allow_nan=False).encode() + b"\n"
 
 
 def _credentials(channel: socket.socket) -> tuple[int, set[int]]:
