@@ -7,7 +7,7 @@ import socket
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -95,12 +95,64 @@ class NoAnswerTests(ClientCase):
         self.path += "x" * 108
         self.assertIn("AF_UNIX path too long", self.refusal())
 
+    def test_closed(self) -> None:
+        """A connection that is closed at once is one too many."""
+        self.serve(lambda channel: None)
+        self.assertEqual(self.refusal(), "no answer (too many commands at once?)")
+
+    def test_reset(self) -> None:
+        """The same holds where the command was not read first, as the kernel then resets."""
+
+        def answer(channel: socket.socket) -> None:
+            channel.recv(1)
+
+        self.serve(answer)
+        self.assertEqual(self.refusal(), "no answer (too many commands at once?)")
+
+    def test_closed_before(self) -> None:
+        """The same holds where the connection was closed before the command went out."""
+        closed = Event()
+
+        class Late(str):
+            def encode(self, *_: object) -> bytes:
+                assert closed.wait(10)
+                return b"status"
+
+        listening = self.listen()
+        thread = Thread(target=lambda: (listening.accept()[0].close(), closed.set()))
+        thread.start()
+        self.addCleanup(thread.join, 10)
+        error = self.assertRaises(NoAnswerError, ask, self.path, Late())
+        self.assertIn("no answer", str(error))
+
+    def test_no_json(self) -> None:
+        """What is no JSON is no answer, and neither is half of it."""
+        for sent in (b"HTTP/1.1 400 Bad Request\r\n\r\n", b'{"status":', b"\xff\n", b"[" * 99999):
+            self.replies(sent)
+            self.assertEqual(self.refusal(), "no answer (too many commands at once?)")
+            os.unlink(self.path)
+
     def test_no_object(self) -> None:
         """JSON that is no object is no answer."""
         for sent in (b"[]\n", b"null\n", b'"ok"\n'):
             self.replies(sent)
             self.assertEqual(self.refusal(), "an answer that is none")
             os.unlink(self.path)
+
+    def test_endless(self) -> None:
+        """A reply that has no end is read up to a bound."""
+        self.patch(client, "REPLY_BYTES", 1000)
+
+        def answer(channel: socket.socket) -> None:
+            channel.recv(100)
+            try:
+                while True:
+                    channel.sendall(b"[" * 100)
+            except OSError:
+                self.heard.append(b"stopped")
+
+        self.serve(answer)
+        self.assertEqual(self.refusal(), "no answer (too many commands at once?)")
 
     def test_silence(self) -> None:
         """Whoever takes the command and says nothing is not waited for for ever."""
@@ -109,3 +161,44 @@ class NoAnswerTests(ClientCase):
         self.assertEqual(self.refusal(), "timed out (is revproxy running?)")
         self.assertGreater(REPLY_SECS, 60)
         listening.close()
+
+    def test_trickle(self) -> None:
+        """The time is for the whole reply: bytes that trickle in gain none."""
+        now = [0.0]
+        self.patch(client, "monotonic", lambda: now[0])
+
+        def answer(channel: socket.socket) -> None:
+            try:
+                while True:
+                    now[0] += REPLY_SECS / 10
+                    channel.sendall(b" ")
+            except OSError:
+                pass
+
+        self.serve(answer)
+        self.assertEqual(self.refusal(), "timed out (is revproxy running?)")
+
+    def test_less_and_less_time(self) -> None:
+        """Every further piece may take what is left of the time."""
+        limits: list[float | None] = []
+
+        class Channel(socket.socket):
+            def settimeout(self, value: float | None) -> None:
+                limits.append(value)
+                super().settimeout(value)
+
+        times = iter((0.0, 30.0, 50.0))
+        self.patch(client, "monotonic", lambda: next(times))
+        self.replies(b"{", b"}")
+        self.patch(client.socket, "socket", Channel)
+        # Read a byte at a time, however the two pieces arrive.
+        self.patch(Channel, "recv", lambda channel, _: socket.SocketType.recv(channel, 1))
+        self.assertEqual(ask(self.path, "status"), {})
+        self.assertEqual(limits, [REPLY_SECS, REPLY_SECS - 30, REPLY_SECS - 50])
+
+    def test_full_backlog(self) -> None:
+        """Where too many wait already, that is said, and not that nobody is there."""
+        self.listen()
+        with socket.socket(socket.AF_UNIX) as first:
+            first.connect(self.path)
+            self.assertEqual(self.refusal(), "too many commands at once")

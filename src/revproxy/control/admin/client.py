@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Mapping
+from time import monotonic
 from typing import Any
 
 Reply = Mapping[str, Any]
@@ -29,19 +30,35 @@ def ask(path: str, command: str) -> Reply:
     Raises:
         NoAnswerError: there is none, or it is no JSON.
     """
-    received = bytearray()
     try:
-        with socket.socket(socket.AF_UNIX) as channel:
-            channel.settimeout(REPLY_SECS)
-            channel.connect(path)
-            channel.sendall(command.encode() + b"\n")
-            while len(received) < REPLY_BYTES and (chunk := channel.recv(65536)):
-                received += chunk
-        reply = json.loads(received)
+        reply = json.loads(_asked(path, command))
+    except BlockingIOError:  # the backlog is full
+        raise NoAnswerError(f"{path}: too many commands at once") from None
+    except (ConnectionResetError, BrokenPipeError, ValueError, RecursionError):
+        raise NoAnswerError(f"{path}: no answer (too many commands at once?)") from None
     except OSError as error:
         raise NoAnswerError(f"{path}: {error.strerror or error} (is revproxy running?)") from None
-    except ValueError:
-        raise NoAnswerError(f"{path}: no answer (too many commands at once?)") from None
     if not isinstance(reply, dict):
         raise NoAnswerError(f"{path}: an answer that is none")
     return reply
+
+
+def _asked(path: str, command: str) -> bytes:
+    """What comes back for ``command``.
+
+    Raises:
+        OSError: there is nobody, or nothing in time.
+    """
+    received = bytearray()
+    deadline = monotonic() + REPLY_SECS
+    with socket.socket(socket.AF_UNIX) as channel:
+        channel.settimeout(REPLY_SECS)
+        channel.connect(path)
+        channel.sendall(command.encode() + b"\n")
+        while len(received) < REPLY_BYTES and (chunk := channel.recv(65536)):
+            received += chunk
+            left = deadline - monotonic()
+            if left <= 0:
+                raise TimeoutError("timed out")
+            channel.settimeout(left)
+    return bytes(received)
