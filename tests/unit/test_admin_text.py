@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -202,6 +204,12 @@ class TableTests(SynchronousTestCase):
         head, line = text.split("\n")
         self.assertEqual(head.index("PATH"), line.index("/x"))
 
+    def test_left_out(self) -> None:
+        """How many entries were left out is said below the table."""
+        for total, more in ((1001, ["... and 1000 more"]), (2, ["... and 1 more"]), (1, [])):
+            reply = {"status": "ok", "connections": [CONNECTION], "connections_total": total}
+            self.assertEqual(shown("connections", reply).split("\n")[2:], more)
+
 
 class OtherTextTests(SynchronousTestCase):
     def test_reopen_logs(self) -> None:
@@ -216,6 +224,16 @@ class OtherTextTests(SynchronousTestCase):
         text = shown("drain", {"status": "ok", "connections": 0})
         self.assertEqual(text, "draining: 0 connections to end")
 
+    def test_errors(self) -> None:
+        """A failure is its message; mistakes in a file are a line each, with their place."""
+        reply = {"status": "error", "message": "not permitted"}
+        for command in COMMANDS:
+            self.assertEqual(shown(command, reply), "not permitted")
+        mistakes = [{"path": "a.b", "message": "wrong"}, {"path": "", "message": "no listener"}]
+        text = shown("reload", {**reply, "errors": mistakes})
+        self.assertEqual(text, "a.b: wrong\nno listener")
+        self.assertEqual(shown("reload", {**reply, "errors": []}), "not permitted")
+
 
 class HostileTests(SynchronousTestCase):
     def test_harmless(self) -> None:
@@ -224,3 +242,39 @@ class HostileTests(SynchronousTestCase):
         self.assertEqual(harmless(printable), printable)
         self.assertEqual(harmless("\x00\n\x1b\x7f\x9b"), "\\x00\\n\\x1b\\x7f\\x9b")
         self.assertEqual(harmless("\u202e\U0001f600\ud800"), "\\u202e\\U0001f600\\ud800")
+
+    def test_everywhere(self) -> None:
+        """No string of a reply, wherever it stands, reaches the terminal as it is."""
+        row = {key: ESCAPE for one in (UPSTREAM, CERTIFICATE, CONNECTION) for key in one}
+        row |= dict.fromkeys(("upstream_scheme", "certificate", "path", "message"), ESCAPE)
+        lists = ("upstreams", "certificates", "sites", "connections")
+        texts = ("restart_required", "warnings", "changes")
+        reply = {**RELOADED, **STATUS, "version": ESCAPE, "pid": ESCAPE, "generation": ESCAPE}
+        reply |= {key: [ESCAPE, [ESCAPE + "a", "a" + ESCAPE]] for key in texts}
+        reply["listeners"] = [ESCAPE]
+        tables = {key: [row] for key in lists}
+        for command in COMMANDS:
+            for more in ({}, tables, {"status": "error", "message": ESCAPE, "errors": [row]}):
+                text = shown(command, {**reply, **more})
+                self.assertTrue(text.replace("\n", "").isprintable() and text.isascii(), text)
+
+    def test_other_version(self) -> None:
+        """A reply that lacks something, or has it otherwise, is shown as it is."""
+        for command in set(COMMANDS) - {"reopen-logs"}:
+            self.assertEqual(shown(command, {"status": "ok"}), '{"status": "ok"}')
+        for reply in (
+            {"status": "error"},
+            {"status": "error", "message": "x", "errors": ["wrong"]},
+            {"status": "error", "message": "x", "errors": [{"path": "a"}]},
+        ):
+            self.assertEqual(shown("reload", reply), json.dumps(reply))
+        reply = {**STATUS, "connections": 5}
+        self.assertEqual(shown("status", reply), json.dumps(reply))
+        self.assertEqual(shown("nonsense", reply), json.dumps(reply))
+
+    @settings(max_examples=300, deadline=None)
+    @given(st.sampled_from(COMMANDS), st.dictionaries(st.sampled_from([*STATUS]), anything))
+    def test_any_reply(self, command: str, changes: dict[str, Any]) -> None:
+        """Any reply is shown in some way, in printable ASCII."""
+        text = shown(command, {**RELOADED, **STATUS, **changes})
+        self.assertTrue(text.replace("\n", "").isprintable() and text.isascii())

@@ -6,6 +6,7 @@ without anything that a terminal would act on.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,17 +14,27 @@ Reply = Mapping[str, Any]
 
 
 def shown(command: str, reply: Reply) -> str:
-    """The text for the reply to ``command``, without a line end at its end."""
-    if reply.get("status") != "ok":
-        mistakes = reply.get("errors") or []
-        lines = [f"{mistake['path']}: {mistake['message']}" for mistake in mistakes]
-        return "\n".join(map(harmless, lines or [str(reply.get("message"))]))
-    return "\n".join(_SHOWN[command](reply))
+    """The text for the reply to ``command``, without a line end at its end.
+
+    One that lacks something, as a proxy of another version may give, is shown as it is.
+    """
+    try:
+        return "\n".join([harmless(str(line)) for line in _lines(command, reply)])
+    except (KeyError, TypeError):
+        return json.dumps(reply)
 
 
 def harmless(text: str) -> str:
     """``text`` in printable ASCII, everything else escaped."""
     return "".join(c if " " <= c <= "~" else c.encode("unicode_escape").decode() for c in text)
+
+
+def _lines(command: str, reply: Reply) -> Iterable[str]:
+    if reply.get("status") == "ok":
+        return _SHOWN[command](reply)
+    mistakes = [(mistake["path"], mistake["message"]) for mistake in reply.get("errors") or ()]
+    lines = [f"{path}: {message}" if path else message for path, message in mistakes]
+    return lines or [str(reply["message"])]
 
 
 def _outcome(reply: Reply) -> Iterable[str]:
@@ -33,15 +44,15 @@ def _outcome(reply: Reply) -> Iterable[str]:
 
 
 def _preview(reply: Reply) -> Iterable[str]:
-    yield from map(harmless, reply["changes"] or ["nothing would change"])
+    yield from reply["changes"] or ["nothing would change"]
     yield from _remarks(reply)
 
 
 def _remarks(reply: Reply) -> Iterable[str]:
     for place in reply["restart_required"]:
-        yield f"restart required: {harmless(place)}"
+        yield f"restart required: {place}"
     for warning in reply["warnings"]:
-        yield f"warning: {harmless(warning)}"
+        yield f"warning: {warning}"
 
 
 def _status(reply: Reply) -> Iterable[str]:
@@ -61,24 +72,24 @@ def _status(reply: Reply) -> Iterable[str]:
     if reply["log_lines_lost"]:
         yield f"log lines lost: {reply['log_lines_lost']}"
     for place in reply["restart_required"]:
-        yield f"restart required: {harmless(place)}"
+        yield f"restart required: {place}"
     yield ""
-    yield from _table("upstream scheme open idle made failures dead", reply["upstreams"])
+    yield from _listed(reply, "upstreams", "upstream scheme open idle made failures dead")
     yield ""
     yield from _certificates(reply)
 
 
 def _sites(reply: Reply) -> Iterable[str]:
-    return _table("host upstream upstream_scheme certificate", reply["sites"])
+    return _listed(reply, "sites", "host upstream upstream_scheme certificate")
 
 
 def _certificates(reply: Reply) -> Iterable[str]:
-    yield from _table("name not_after days_left source error", reply["certificates"])
+    return _listed(reply, "certificates", "name not_after days_left source error")
 
 
 def _connections(reply: Reply) -> Iterable[str]:
     columns = "client_ip state age_secs server_name host method path"
-    yield from _table(columns, reply["connections"])
+    return _listed(reply, "connections", columns)
 
 
 def _reopened(reply: Reply) -> Iterable[str]:
@@ -99,6 +110,15 @@ _SHOWN: Mapping[str, Callable[[Reply], Iterable[str]]] = {
     "reopen-logs": _reopened,
     "drain": _drain,
 }
+
+
+def _listed(reply: Reply, name: str, columns: str) -> Iterable[str]:
+    """The list ``name`` as a table, and how much of it was left out."""
+    rows = reply[name]
+    yield from _table(columns, rows)
+    total = reply.get(f"{name}_total", len(rows))
+    if total > len(rows):
+        yield f"... and {total - len(rows)} more"
 
 
 def _table(columns: str, rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:
