@@ -1,0 +1,190 @@
+"""The admin socket while it is there, and its end: what is accepted, and which file goes."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from revproxy.control.admin.protocol import MOST_CONNECTIONS
+from revproxy.control.inherited import InheritedSockets
+from revproxy.net.reactor import LeanEPollReactor
+from tests.support.admin_socket import AdminSocketCase, mode
+
+STATUS = b'{"status":"ok","command":"status"}\n'
+
+
+class ServingTests(AdminSocketCase):
+    """A real reactor, turned by hand."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.reactor = LeanEPollReactor()
+        self.addCleanup(self.reactor._poller.close)
+        self.addCleanup(self.reactor._uninstallHandler)
+        self.addCleanup(self.turn)
+
+    def turn(self) -> None:
+        """Let everything happen that can."""
+        for _ in range(5):
+            self.reactor.runUntilCurrent()
+            self.reactor.doPoll(0)
+
+    def connected(self) -> socket.socket:
+        """A connection, accepted if it is going to be."""
+        channel = socket.socket(socket.AF_UNIX)
+        self.addCleanup(channel.close)
+        channel.settimeout(10)
+        channel.connect(str(self.path))
+        self.turn()
+        return channel
+
+    def test_command(self) -> None:
+        """A command that comes in by the socket gets its reply there."""
+        self.started()
+        channel = self.connected()
+        channel.sendall(b"status\n")
+        self.turn()
+        self.assertEqual(channel.recv(1000), STATUS)
+        self.assertEqual(channel.recv(1000), b"")
+
+    def test_half_closed(self) -> None:
+        """Whoever says no more gets the reply, too."""
+        self.started()
+        channel = self.connected()
+        channel.sendall(b"status")
+        channel.shutdown(socket.SHUT_WR)
+        self.turn()
+        self.assertEqual(channel.recv(1000), STATUS)
+
+    def test_too_many(self) -> None:
+        """A connection beyond those that are served is closed at once, and makes room for none."""
+        service = self.started()
+        channels = [self.connected() for _ in range(MOST_CONNECTIONS)]
+        self.assertEqual(self.connected().recv(10), b"")
+        self.assertEqual(service.factory.open, MOST_CONNECTIONS)
+        channels[0].close()
+        self.turn()
+        channel = self.connected()
+        channel.sendall(b"status\n")
+        self.turn()
+        self.assertEqual(channel.recv(1000), STATUS)
+        for one in channels:
+            one.close()
+
+    def test_nothing_is_left(self) -> None:
+        """When everybody has gone and the service has ended, no descriptor is left."""
+        before = set(os.listdir("/proc/self/fd"))
+        service = self.started()
+        self.connected().close()
+        self.turn()
+        service.stopService()
+        self.assertEqual(set(os.listdir("/proc/self/fd")), before)
+
+    def test_end(self) -> None:
+        """A command under way when the service ends still gets its reply; no other is taken."""
+        service = self.started()
+        channel = self.connected()
+        service.stopService()
+        channel.sendall(b"status\n")
+        self.turn()
+        self.assertEqual(channel.recv(1000), STATUS)
+        self.assertRaises(FileNotFoundError, self.connected)
+
+
+class AcceptingTests(AdminSocketCase):
+    def connected(self) -> None:
+        """Let a connection wait for being accepted."""
+        channel = socket.socket(socket.AF_UNIX)
+        self.addCleanup(channel.close)
+        channel.connect(str(self.path))
+
+    def test_nobody(self) -> None:
+        """A connection that is not there after all is no trouble, and blocks nobody."""
+        self.started()
+        (reader,) = self.reactor.readers
+        self.assertIsNone(reader.doRead())
+        self.assertEqual(self.reactor.readers, [reader])
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+
+class EndTests(AdminSocketCase):
+    def test_own_file(self) -> None:
+        """At the end the file is gone, and nobody is waited for any more."""
+        service = self.started()
+        before = len(os.listdir("/proc/self/fd"))
+        service.startService()
+        service.stopService()
+        self.assertFalse(service.running)
+        self.assertFalse(self.path.exists())
+        self.assertEqual(self.reactor.readers, [])
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before - 1)
+
+    def test_replaced(self) -> None:
+        """A file that another process has put there meanwhile stays."""
+        for make in (lambda: self.socket().listen(), lambda: self.path.write_text("kept")):
+            service = self.started()
+            self.path.unlink()
+            make()
+            before = self.path.lstat()
+            service.stopService()
+            self.assertEqual(self.path.lstat(), before)
+            self.path.unlink()
+
+    def test_removed(self) -> None:
+        """A file that is gone already is no trouble."""
+        service = self.started()
+        self.path.unlink()
+        service.stopService()
+        self.assertEqual(self.reactor.readers, [])
+
+    def test_twice(self) -> None:
+        """An end that was none, and a second one, do nothing."""
+        service = self.service()
+        service.stopService()
+        service.privilegedStartService()
+        service.stopService()
+        self.socket().listen()
+        service.stopService()
+        self.assertTrue(self.path.exists())
+
+    def test_identity(self) -> None:
+        """A service is itself and no other, as those who hold services need it."""
+        one, other = self.service(), self.service()
+        self.assertEqual({one, other} - {other}, {one})
+
+    def test_again(self) -> None:
+        """The service can be started again."""
+        service = self.started()
+        service.stopService()
+        service.privilegedStartService()
+        self.assertTrue(self.is_served())
+
+
+class InheritedTests(AdminSocketCase):
+    def listening(self, path: Path | None = None) -> socket.socket:
+        passed = self.socket(path)
+        passed.listen()
+        passed.setblocking(False)
+        return passed
+
+    def test_taken(self) -> None:
+        """A socket that listens there already is used as it is, and its file stays."""
+        passed = self.listening()
+        self.path.chmod(0o600)
+        service = self.started(inherited=InheritedSockets([passed]))
+        self.assertTrue(self.is_served())
+        self.assertEqual(mode(self.path), 0o600)
+        self.assertEqual(service.factory.group, self.path.stat().st_gid)
+        service.stopService()
+        self.assertTrue(self.path.exists())
+        self.assertEqual(passed.fileno(), -1)
+        self.assertEqual(self.log.records, [])
+
+    def test_other_path(self) -> None:
+        """One that listens elsewhere is left to others."""
+        passed = self.listening(self.folder / "other")
+        inherited = InheritedSockets([passed])
+        self.started(inherited=inherited)
+        self.assertTrue(self.is_served())
+        self.assertEqual(inherited.close_rest(), [str(self.folder / "other")])
