@@ -38,6 +38,16 @@ class ModeTests(AdminSocketCase):
         self.started()
         self.assertEqual(modes, [0o660])
 
+    def test_folder(self) -> None:
+        """Missing folders are made for the user and group, whatever the umask."""
+        for index, mask in enumerate((0, 0o022, 0o077)):
+            self.umask(mask)
+            top = self.folder / str(index)
+            service = self.started(top / "a" / "b" / "admin.sock")
+            for folder in (top, top / "a", top / "a" / "b"):
+                self.assertEqual(mode(folder), 0o750)
+            service.stopService()
+
     def test_existing_folder(self) -> None:
         """A folder that is there keeps its mode."""
         self.folder.chmod(0o711)
@@ -158,6 +168,19 @@ class PlaceTests(AdminSocketCase):
             self.started(path)
             self.assertTrue(self.is_served(path))
             self.assertEqual(os.listdir(path.parent), [name])
+
+    def test_short_name(self) -> None:
+        """A short name leaves the temporary one as much room as the path has."""
+        names: list[str] = []
+        rename = os.rename
+
+        def observe(old: str, new: str) -> None:
+            names.append(os.path.basename(old))
+            rename(old, new)
+
+        self.patch(os, "rename", observe)
+        self.started(self.folder / "s")
+        self.assertEqual(len(names[0]), 32)
 
     def test_no_folder(self) -> None:
         """A folder that cannot be made fails the start with the reason."""

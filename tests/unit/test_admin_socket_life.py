@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import socket
 from pathlib import Path
 
 from revproxy.control.admin.protocol import MOST_CONNECTIONS
 from revproxy.control.inherited import InheritedSockets
+from revproxy.control.listening import BindError
+from revproxy.net.gate import EXHAUSTED_SECS
 from revproxy.net.reactor import LeanEPollReactor
 from tests.support.admin_socket import AdminSocketCase, mode
 
@@ -107,6 +111,67 @@ class AcceptingTests(AdminSocketCase):
         self.assertEqual(self.reactor.readers, [reader])
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
+    def check_pause(self) -> None:
+        """Nothing is accepted for a while, and then what has waited."""
+        self.assertEqual(self.reactor.readers, [])
+        self.connected()
+        self.reactor.advance(EXHAUSTED_SECS - 0.1)
+        self.assertEqual(self.reactor.readers, [])
+        self.reactor.advance(0.1)
+        (reader,) = self.reactor.readers
+        reader.doRead()
+        self.assertEqual(self.reactor.adopted, 1)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_no_descriptor(self) -> None:
+        """Where no descriptor is left for a connection, it waits; the reactor does not spin."""
+        self.started()
+        (reader,) = self.reactor.readers
+        self.connected()
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        next_one = os.dup(0)
+        os.close(next_one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (next_one, limits[1]))
+        try:
+            failure = reader.doRead()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        self.assertIsNone(failure)
+        self.check_pause()
+
+    def test_no_second_descriptor(self) -> None:
+        """The same holds where there was one, and none for its duplicate; it is given back."""
+        self.started()
+        (reader,) = self.reactor.readers
+        self.connected()
+        before = len(os.listdir("/proc/self/fd"))
+        self.reactor.error = OSError(errno.EMFILE, "Too many open files")
+        self.assertIsNone(reader.doRead())
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+        self.reactor.error = None
+        self.check_pause()
+
+    def test_end_of_a_pause(self) -> None:
+        """A pause ends with the service."""
+        service = self.started()
+        (reader,) = self.reactor.readers
+        self.connected()
+        self.reactor.error = OSError(errno.EMFILE, "Too many open files")
+        reader.doRead()
+        service.stopService()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_end_after_a_pause(self) -> None:
+        """A pause that is over is no trouble at the end."""
+        service = self.started()
+        (reader,) = self.reactor.readers
+        self.connected()
+        self.reactor.error = OSError(errno.EMFILE, "Too many open files")
+        reader.doRead()
+        self.reactor.advance(EXHAUSTED_SECS)
+        service.stopService()
+        self.assertEqual(self.reactor.readers, [])
+
 
 class EndTests(AdminSocketCase):
     def test_own_file(self) -> None:
@@ -188,3 +253,13 @@ class InheritedTests(AdminSocketCase):
         self.started(inherited=inherited)
         self.assertTrue(self.is_served())
         self.assertEqual(inherited.close_rest(), [str(self.folder / "other")])
+
+    def test_gone(self) -> None:
+        """One whose file is gone can be reached by nobody: the start fails."""
+        passed = self.listening()
+        self.path.unlink()
+        service = self.service(inherited=InheritedSockets([passed]))
+        error = self.assertRaises(BindError, service.privilegedStartService)
+        self.assertIn("No such file or directory", str(error))
+        self.assertEqual(passed.fileno(), -1)
+        self.assertEqual(self.reactor.readers, [])

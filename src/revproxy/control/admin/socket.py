@@ -24,6 +24,8 @@ from revproxy.control.admin.protocol import AdminPort
 from revproxy.control.inherited import InheritedSockets
 from revproxy.control.listening import BindError
 from revproxy.model.seams import AccessLog
+from revproxy.net.gate import EXHAUSTED_SECS
+from revproxy.settings.fields import LONGEST_SOCKET_PATH
 
 DIRECTORY_MODE = 0o750
 SOCKET_MODE = 0o660
@@ -63,20 +65,17 @@ class AdminSocket(Service):
         Raises:
             BindError: the socket cannot be made.
         """
-        bound = self.inherited.take_unix(self.path)
-        if bound is None:
-            try:
-                if _is_in_use(self.path):
-                    fields = (("path", self.path), ("error", "another process listens there"))
-                    self.log.record("warn", "ADMIN_SOCKET", fields)
-                    return
-                bound = _bound(self.path)
-            except OSError as error:
-                reason = error.strerror or error
-                raise BindError(f"cannot bind the admin socket {self.path}: {reason}") from None
-            status = os.lstat(self.path)
-            self._inode = (status.st_dev, status.st_ino)
-        self.factory.group = os.stat(self.path).st_gid
+        inherited = self.inherited.take_unix(self.path)
+        try:
+            bound = self._made() if inherited is None else inherited
+            if bound is None:
+                return
+            self.factory.group = os.stat(self.path).st_gid
+        except OSError as error:
+            if inherited is not None:
+                inherited.close()
+            reason = error.strerror or error
+            raise BindError(f"cannot bind the admin socket {self.path}: {reason}") from None
         self._listening = _Acceptor(bound, self.factory, self.reactor)
         self._listening.startReading()
 
@@ -95,6 +94,17 @@ class AdminSocket(Service):
         if listening is not None:
             listening.close()
 
+    def _made(self) -> socket.socket | None:
+        """A socket of our own; None where another process listens."""
+        if _is_in_use(self.path):
+            fields = (("path", self.path), ("error", "another process listens there"))
+            self.log.record("warn", "ADMIN_SOCKET", fields)
+            return None
+        bound = _bound(self.path)
+        status = os.lstat(self.path)
+        self._inode = (status.st_dev, status.st_ino)
+        return bound
+
 
 class _Acceptor(FileDescriptor):
     """Accepts connections. (Twisted's own port lets everybody write to its file.)
@@ -109,6 +119,7 @@ class _Acceptor(FileDescriptor):
         super().__init__(reactor)
         self._socket = listening
         self._factory = factory
+        self._pause: Any = None
 
     def fileno(self) -> int:
         """The descriptor to watch."""
@@ -118,15 +129,21 @@ class _Acceptor(FileDescriptor):
         """Accept one connection, if it is still there."""
         try:
             accepted, _ = self._socket.accept()
-        except OSError:
-            return
-        # What is adopted is a duplicate.
-        with accepted:
-            accepted.setblocking(False)
-            self.reactor.adoptStreamConnection(accepted.fileno(), socket.AF_UNIX, self._factory)
+            # What is adopted is a duplicate.
+            with accepted:
+                accepted.setblocking(False)
+                number = accepted.fileno()
+                self.reactor.adoptStreamConnection(number, socket.AF_UNIX, self._factory)
+        except BlockingIOError:
+            pass
+        except OSError:  # no descriptor is left
+            self.stopReading()
+            self._pause = self.reactor.callLater(EXHAUSTED_SECS, self.startReading)
 
     def close(self) -> None:
         """Accept no more."""
+        if self._pause is not None and self._pause.active():
+            self._pause.cancel()
         self.stopReading()
         self._socket.close()
 
@@ -159,9 +176,10 @@ def _is_in_use(path: str) -> bool:
 def _bound(path: str) -> socket.socket:
     """A socket that listens at ``path``, in place of a stale one."""
     directory, name = os.path.split(path)
-    Path(directory).mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
-    # No longer than its own name: a socket's path has a limit.
-    temporary = os.path.join(directory, token_hex(16)[: len(os.fsencode(name))])
+    _make_directory(Path(directory))
+    # A socket's path has a limit, which the temporary one must not be the first to reach.
+    room = LONGEST_SOCKET_PATH - len(os.fsencode(path)) + len(os.fsencode(name))
+    temporary = os.path.join(directory, token_hex(16)[:room])
     bound = socket.socket(socket.AF_UNIX)
     try:
         # The mode of an unbound socket is that of the file it makes, less the umask.
@@ -179,3 +197,15 @@ def _bound(path: str) -> socket.socket:
         raise
     bound.setblocking(False)
     return bound
+
+
+def _make_directory(directory: Path) -> None:
+    """Make ``directory`` and what is missing above it, with their mode whatever the umask is."""
+    try:
+        directory.mkdir(DIRECTORY_MODE)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        _make_directory(directory.parent)
+        directory.mkdir(DIRECTORY_MODE)
+    directory.chmod(DIRECTORY_MODE)
