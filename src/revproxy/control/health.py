@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable
+from io import BytesIO
 from typing import Any
 
 from attrs import define, field
@@ -16,6 +17,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.protocols.policies import WrappingFactory
+from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
@@ -24,58 +26,81 @@ from revproxy.control.listening import BindError, cannot_bind
 
 ADDRESS = "127.0.0.1"
 
-MOST_CONNECTIONS = 32
+MOST_CONNECTIONS = 16
+"""With those of the admin socket no more than the descriptors that are kept for them."""
+
 REQUEST_SECS = 10
 """For a whole request to come."""
 
 
 class _Health(Resource):
-    """``/health``: this process serves."""
+    """``/health``: this process serves. ``/health/ready``: and all that it is to serve can be.
 
-    def render_GET(self, request: Request) -> bytes:
-        """200 with nothing in it; a HEAD gets the same."""
-        request.setHeader(b"content-length", b"0")
-        return b""
-
-
-class _Ready(Resource):
-    """``/health/ready``: and everything that it is to serve can be served.
+    Both are 200 with nothing in it; what is not ready is 503 with a list in JSON.
 
     Args:
-        missing: says what cannot.
+        missing: makes the list.
     """
 
     isLeaf = True
 
     def __init__(self, missing: Callable[[], list[str]]) -> None:
         super().__init__()
-        self._missing = missing
+        self._missing = {b"/health": list, b"/health/ready": missing}
 
-    def render_GET(self, request: Request) -> bytes:
-        """200 with nothing in it, or 503 with a list in JSON."""
-        missing = self._missing()
-        if not missing:
+    def render(self, request: Request) -> bytes:
+        """The body; a HEAD gets what a GET does, without it."""
+        missing = self._missing.get(request.path)
+        if missing is None:
+            request.setResponseCode(404)
             return b""
-        request.setResponseCode(503)
-        request.setHeader(b"content-type", b"application/json")
-        return json.dumps(missing).encode() + b"\n"
+        if request.method not in {b"GET", b"HEAD"}:
+            request.setResponseCode(405)
+            request.setHeader(b"allow", b"GET, HEAD")
+            return b""
+        body = b""
+        if found := missing():
+            body = json.dumps(found).encode() + b"\n"
+            request.setResponseCode(503)
+            request.setHeader(b"content-type", b"application/json")
+        request.setHeader(b"content-length", b"%d" % len(body))
+        return body if request.method == b"GET" else b""
 
 
 class _Request(Request):
-    """A request whose response does not say what has made it."""
+    """A request whose response does not say what has made it, and whose body nobody wants."""
 
-    defaultContentType = None
+    def setHeader(self, name: Any, value: Any) -> None:
+        """Set a field of the response."""
+        if name.lower() != b"server":
+            super().setHeader(name, value)
 
-    def render(self, resrc: Any) -> None:
-        """Answer."""
-        self.responseHeaders.removeHeader(b"server")
-        super().render(resrc)
+    def gotLength(self, length: int | None) -> None:
+        """The head has come. (Twisted's would keep a body, a large one in a file.)"""
+        self.content = BytesIO()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Something of the body has come."""
+
+
+class _Channel(HTTPChannel):
+    """A connection on which a request that trickles in gains no time by it."""
+
+    def resetTimeout(self) -> None:
+        """Something has come: the time is for the whole request."""
 
 
 class _QuietSite(Site):
-    """A site whose requests leave no trace in any log."""
+    """A site whose requests leave no trace in any log, and which has no clock for one."""
 
     noisy = False
+    protocol: Any = _Channel
+
+    def startFactory(self) -> None:
+        """Open no log."""
+
+    def stopFactory(self) -> None:
+        """Nor close one."""
 
     def log(self, request: Any) -> None:
         """Say nothing."""
@@ -91,13 +116,16 @@ class _Bounded(WrappingFactory):
         return None if len(self.protocols) >= MOST_CONNECTIONS else super().buildProtocol(addr)
 
 
-def health_site(missing: Callable[[], list[str]]) -> Any:
-    """The factory for the health check's port; ``missing`` says what keeps it from being ready."""
-    root: Any = Resource()
-    health: Any = _Health()
-    root.putChild(b"health", health)
-    health.putChild(b"ready", _Ready(missing))
-    return _Bounded(_QuietSite(root, requestFactory=_Request, timeout=REQUEST_SECS))
+def health_site(missing: Callable[[], list[str]], reactor: Any = None) -> Any:
+    """The factory for the health check's port.
+
+    Args:
+        missing: says what keeps it from being ready.
+        reactor: for the time limit; by default the process'.
+    """
+    root: Any = _Health(missing)
+    site = _QuietSite(root, requestFactory=_Request, timeout=REQUEST_SECS, reactor=reactor)
+    return _Bounded(site)
 
 
 @define(eq=False)
