@@ -11,7 +11,7 @@ from attrs import evolve, frozen
 import revproxy
 from revproxy.control import status as control_status
 from revproxy.control.proxy import Proxy
-from revproxy.control.status import MOST_ENTRIES, listed
+from revproxy.control.status import LONGEST_TEXT, MOST_ENTRIES, listed
 from revproxy.errors import ConfigError
 from revproxy.model.configuration import CertificatePair, Configuration, Limits, Listener, Site
 from revproxy.net.downstream import Summary
@@ -278,6 +278,13 @@ class ListTests(StatusCase):
         self.reactor.advance(2)
         states = [entry["state"] for entry in self.status.open_connections()]
         self.assertEqual(states, ["handshake", "waiting"])
+
+    def test_long_texts(self) -> None:
+        """What a client has chosen is told up to a length."""
+        self.open(opened(0, method="M" * 9000, path="/" + "p" * 9000))
+        (entry,) = self.status.open_connections()
+        self.assertEqual(entry["method"], "M" * LONGEST_TEXT)
+        self.assertEqual(entry["path"], "/" + "p" * (LONGEST_TEXT - 1))
 
     def test_listed(self) -> None:
         """A list has so many entries, the first ones, and the number in all where it is more."""

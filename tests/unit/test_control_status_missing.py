@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from attrs import evolve
+
 from revproxy.control import status as control_status
 from revproxy.control.status import DEAD_SECS
 from tests.support.models import ADDRESS, listener, pair, site
@@ -59,6 +61,39 @@ class CertificateTests(StatusCase):
         self.assertEqual(self.status.missing(), [])
         self.now += 120
         expected = [EXPIRED.format(host) for host in hosts[:3]]
+        self.assertEqual(self.status.missing(), expected)
+
+    def test_what_is_presented(self) -> None:
+        """Of two certificates for a site the one counts that its listener presents."""
+        early, late = lasting(10, "a.test"), lasting(90, "a.test")
+        for pairs, expected in (((early, late), [EXPIRED.format("a.test")]), ((late, early), [])):
+            self.serve_on(listener(site("a.test"), pairs=pairs))
+            self.now += 11 * DAY_SECS
+            self.assertEqual(self.status.missing(), expected)
+            self.now -= 11 * DAY_SECS
+
+    def test_other_listener(self) -> None:
+        """The certificate of a listener that does not serve the site does not count."""
+        one = listener(site("a.test"), pairs=(lasting(90, "*.test"),))
+        other = listener(site("x.other"), pairs=(lasting(10, "*.test", "x.other"),))
+        other = evolve(other, bind_addr="127.0.0.2")
+        self.serve_on(one, other)
+        self.now += 11 * DAY_SECS
+        self.assertEqual(self.status.missing(), [EXPIRED.format("x.other")])
+
+    def test_included_site(self) -> None:
+        """An included site counts on the listeners that it names, or on all."""
+        one = listener(site("a.test"), pairs=(lasting(90, "a.test", "*.in.test"),))
+        other = listener(site("b.test"), pairs=(lasting(10, "*.in.test", "b.test"),))
+        other = evolve(other, bind_addr="127.0.0.2")
+        sites = (
+            site("1.in.test", listeners=(ADDRESS,)),
+            site("2.in.test", listeners=("127.0.0.2",)),
+            site("3.in.test"),
+        )
+        self.serve_on(one, other, sites=sites)
+        self.now += 11 * DAY_SECS
+        expected = [EXPIRED.format(host) for host in ("b.test", "2.in.test", "3.in.test")]
         self.assertEqual(self.status.missing(), expected)
 
     def test_nothing_to_present(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 import revproxy
@@ -17,11 +18,15 @@ from revproxy.control.listening import PortService
 from revproxy.control.log_writer import LogWriter
 from revproxy.control.reload import Reload
 from revproxy.model.configuration import Configuration
+from revproxy.model.tls import ClientHello, Identity
 from revproxy.net.deadlines import Deadlines
 from revproxy.net.pool import Pool
 
 MOST_ENTRIES = 1000
 """Of a list; how many there are in all is said beside it."""
+
+LONGEST_TEXT = 256
+"""Characters of a method or a path that are told; both may be as long as a request head."""
 
 DEAD_SECS = 30.0
 """For how long an upstream counts as dead that could not be connected to, nor could be since."""
@@ -91,13 +96,13 @@ class Status:
 
     def sites(self) -> list[Values]:
         """Every site, in file order."""
-        certificates = self._generations.current.certificates
+        uncovered = set(self._generations.current.certificates.uncovered)
         return [
             {
                 "host": site.host,
                 "upstream": str(site.upstream),
                 "upstream_scheme": site.upstream_scheme,
-                "certificate": site.host not in certificates.uncovered,
+                "certificate": site.host not in uncovered,
             }
             for site in self.configuration.all_sites()
         ]
@@ -139,15 +144,15 @@ class Status:
                     "state": "waiting" if transport in waiting else summary.state,
                     "age_secs": round(max(0.0, now - summary.opened), 1),
                     "host": summary.host,
-                    "method": summary.method,
-                    "path": summary.path,
+                    "method": summary.method[:LONGEST_TEXT],
+                    "path": summary.path[:LONGEST_TEXT],
                 }
             )
         return sorted(entries, key=lambda entry: -float(entry["age_secs"]))
 
     def missing(self) -> list[str]:
         """What keeps the process from being ready, in words."""
-        return [*self._missing()][:MOST_ENTRIES]
+        return list(islice(self._missing(), MOST_ENTRIES))
 
     def _missing(self) -> Iterator[str]:
         if self._generations.router.plan.draining:
@@ -155,19 +160,37 @@ class Status:
         for port in self._ports:
             if not port.bound:
                 yield f"{port.address} port {port.port} is not bound"
-        certificates = self._generations.current.certificates
-        now = self._wall()
-        expired = [one for one in certificates.served.values() if one.not_after < now]
-        uncovered = set(certificates.uncovered)
+        uncovered = set(self._generations.current.certificates.uncovered)
+        expired = self._expired_hosts()
+        dead = {pool for pool in self._generations.workshop.pools if self._is_dead(pool)}
+        if not (uncovered or expired or dead):
+            return  # without a look at each of what may be ten thousand sites
         routes = self._generations.router.plan.routes
         for site in self.configuration.all_sites():
             if site.host in uncovered:
                 yield f"site {site.host}: no certificate covers it"
-            elif any(identity.covers(site.host) for identity in expired):
+            elif site.host in expired:
                 yield f"site {site.host}: its certificate has expired"
             route = routes.find(site.host)
-            if route is not None and self._is_dead(route.pool):
+            if route is not None and route.pool in dead:
                 yield f"site {site.host}: its upstream {route.upstream} cannot be connected to"
+
+    def _expired_hosts(self) -> set[str]:
+        """The sites to which a listener of theirs presents a certificate that has expired."""
+        configuration = self.configuration
+        certificates = self._generations.current.certificates
+        now = self._wall()
+        expired: set[str] = set()
+        if all(identity.not_after >= now for identity in certificates.served.values()):
+            return expired
+        for listener in configuration.listeners:
+            choose = certificates.selections[listener.bind_addr, listener.https_port]
+            for site in (*listener.sites, *configuration.sites):
+                if site.listeners is None or listener.bind_addr in site.listeners:
+                    presented = choose(ClientHello(site.host))
+                    if isinstance(presented, Identity) and presented.not_after < now:
+                        expired.add(site.host)
+        return expired
 
     def _is_dead(self, pool: Pool) -> bool:
         failed = pool.failed_at
