@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 from unittest import skipIf
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from revproxy.control.inherited import FIRST_DESCRIPTOR, InheritedSockets
@@ -94,6 +96,34 @@ class EnvironmentTests(InheritedCase):
         self.assertTrue(is_open(FIRST))
         self.assertTrue(os.get_inheritable(FIRST))
 
+    def test_garbage(self) -> None:
+        """A number that is none means that nothing was passed."""
+        port = self.tcp()
+        for count in ("", "-1", "+1", "1.0", " 1", "1\n", "\u0661", "0x1", "9" * 5000):
+            inherited = self.inherit(LISTEN_FDS=count)
+            self.assertIsNone(inherited.take_tcp("127.0.0.1", port))
+            self.assertEqual(inherited.close_rest(), [])
+        self.assertTrue(is_open(FIRST))
+
+    def test_too_many(self) -> None:
+        """A number that is too large ends where nothing is open, which is told."""
+        port = self.tcp()
+        inherited = self.inherit(LISTEN_FDS="999999")
+        taken = inherited.take_tcp("127.0.0.1", port)
+        assert taken is not None
+        taken.close()
+        expected = f"descriptor {FIRST + 1} (Bad file descriptor)"
+        self.assertEqual(inherited.close_rest(), [expected])
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.dictionaries(st.sampled_from(["LISTEN_PID", "LISTEN_FDS"]), st.text(max_size=8)))
+    def test_any_text(self, environ: dict[str, str]) -> None:
+        """Any text in the variables is no crash."""
+        environ.setdefault("LISTEN_PID", PID)
+        inherited = InheritedSockets.from_environment(environ, FIRST + 400)
+        self.assertLessEqual(len(inherited.close_rest()), 1)
+        self.assertEqual(environ, {})
+
     def test_first(self) -> None:
         """The first descriptor that a service manager passes is 3."""
         self.assertEqual(FIRST_DESCRIPTOR, 3)
@@ -157,3 +187,66 @@ class MatchingTests(InheritedCase):
             self.assertEqual(taken.fileno(), FIRST)
             self.assertFalse(os.get_blocking(FIRST))
             self.assertFalse(os.get_inheritable(FIRST))
+
+
+class RestTests(InheritedCase):
+    def test_closed(self) -> None:
+        """What nobody has taken is closed, and told by its address."""
+        port, taken_port = self.tcp(), self.tcp()
+        path = self.unix()
+        inherited = self.inherit()
+        taken = inherited.take_tcp("127.0.0.1", taken_port)
+        assert taken is not None
+        self.assertEqual(inherited.close_rest(), [f"127.0.0.1:{port}", path])
+        self.assertEqual([is_open(FIRST + index) for index in range(3)], [False, True, False])
+        self.assertEqual(inherited.close_rest(), [])
+        taken.close()
+
+    @skipIf(not socket.has_dualstack_ipv6(), "no IPv6 here")
+    def test_ipv6_address(self) -> None:
+        """An IPv6 address stands in brackets."""
+        port = self.tcp("::1")
+        self.assertEqual(self.inherit().close_rest(), [f"[::1]:{port}"])
+
+    def test_abstract(self) -> None:
+        """An abstract name is no path of anybody's, and is told as it can be."""
+        name = self.unix(abstract=True)
+        inherited = self.inherit()
+        self.assertIsNone(inherited.take_unix(name[1:]))
+        (told,) = inherited.close_rest()
+        self.assertIn(name[1:], told)
+        self.assertTrue(told.isprintable())
+
+    def test_strange(self) -> None:
+        """What is no socket that listens is told and left as it is; the others are used."""
+        with open(os.devnull, "rb") as file:
+            self.pass_on(file.fileno())
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+            datagrams.bind(("127.0.0.1", 0))
+            self.pass_on(datagrams.fileno())
+            udp_port = datagrams.getsockname()[1]
+        with socket.socket() as bound:
+            bound.bind(("127.0.0.1", 0))
+            self.pass_on(bound.fileno())
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as packets:
+            packets.bind(str(self.folder / "packets"))
+            packets.listen()
+            self.pass_on(packets.fileno())
+        port = self.tcp()
+        inherited = self.inherit()
+        self.assertIsNone(inherited.take_tcp("127.0.0.1", udp_port))
+        self.assertIsNone(inherited.take_unix(str(self.folder / "packets")))
+        taken = inherited.take_tcp("127.0.0.1", port)
+        assert taken is not None
+        taken.close()
+        self.assertEqual(
+            inherited.close_rest(),
+            [
+                f"descriptor {FIRST} (Socket operation on non-socket)",
+                f"descriptor {FIRST + 1} (does not listen)",
+                f"descriptor {FIRST + 2} (does not listen)",
+                f"descriptor {FIRST + 3} (does not listen)",
+            ],
+        )
+        self.assertTrue(all(is_open(FIRST + index) for index in range(4)))
+        self.assertEqual(inherited.close_rest(), [])
