@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import tempfile
 import time
@@ -81,6 +82,11 @@ class EnvironmentTests(ManagerCase):
             notifier = self.notifier(WATCHDOG_USEC="2500000", WATCHDOG_PID=pid)
             self.assertEqual(notifier.watchdog_secs, 0)
 
+    def test_garbage(self) -> None:
+        """A time that is none is no watchdog."""
+        for text in ("", "0", "-1", "1.5", "x", " 1", "\u0661", "9" * 400, "9" * 5000):
+            self.assertEqual(self.notifier(WATCHDOG_USEC=text).watchdog_secs, 0)
+
 
 class MessageTests(ManagerCase):
     def test_ready(self) -> None:
@@ -151,6 +157,18 @@ class NobodyTests(ManagerCase):
         self.assertTrue(0 < len(messages) < most)
         notifier.ready("again")
         self.assertEqual(self.heard(), ["READY=1\nSTATUS=again"])
+
+    def test_no_descriptor(self) -> None:
+        """Where no descriptor is left, nobody is told, and nothing fails by it."""
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        next_one = os.dup(0)
+        os.close(next_one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (next_one, limits[1]))
+        try:
+            self.notifier().alive()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        self.assertEqual(self.heard(), [])
 
 
 class WatchdogTests(ManagerCase):

@@ -7,12 +7,15 @@ a manager that does not read is not told. systemd is not needed for it, nor a li
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 from collections.abc import MutableMapping
 from typing import Any
 
 from twisted.application.service import Service
+
+_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 class Notifier:
@@ -33,7 +36,7 @@ class Notifier:
         address = environ.pop("NOTIFY_SOCKET", "")
         microseconds = environ.pop("WATCHDOG_USEC", "")
         watched = environ.pop("WATCHDOG_PID", "") in {"", str(os.getpid())}
-        if not watched or not microseconds.isascii() or not microseconds.isdigit():
+        if not watched or not _NUMBER.fullmatch(microseconds):
             microseconds = "0"
         return cls(address, int(microseconds) / 1e6)
 
@@ -57,12 +60,12 @@ class Notifier:
     def _send(self, *lines: str) -> None:
         if not self._address:
             return
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-            manager.setblocking(False)
-            try:
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+                manager.setblocking(False)
                 manager.sendto("\n".join(lines).encode(), self._address)
-            except OSError:
-                pass
+        except OSError:  # it is gone or does not read, or no descriptor is left
+            pass
 
 
 class Watchdog(Service):
