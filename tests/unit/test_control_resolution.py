@@ -141,6 +141,33 @@ class AnswerTests(ResolverCase):
         self.assertEqual(address, IPv4Address("UDP", "192.0.2.1", 80))
         self.assertEqual(self.asked[0][2], {"type": socket.SOCK_DGRAM})
 
+    def test_failures(self) -> None:
+        """A name that cannot be resolved, for whatever reason, has no address."""
+        for failure in (
+            socket.gaierror(-2, "Name or service not known"),
+            OSError(24, "Too many open files"),
+            UnicodeError("label empty or too long"),
+            ValueError("embedded null byte"),
+        ):
+            self.found = failure
+            self.assertEqual(self.resolve(), ["complete"])
+
+    def test_no_thread(self) -> None:
+        """Where no thread can be started there is no address, at once; later there is."""
+
+        class Refused(Thread):
+            def start(self) -> None:
+                raise RuntimeError("can't start new thread")
+
+        self.found = [V4]
+        patch = self.patch(self.resolver._threads, "threadFactory", Refused)
+        receiver = Receiver()
+        self.resolver.resolveHostName(receiver, "a.test")
+        self.assertEqual(receiver.answer, ["complete"])
+        patch.restore()
+        self.resolver._threads.threads.clear()
+        self.assertEqual(len(self.resolve()), 2)
+
     def test_resolution(self) -> None:
         """What has begun knows its name, and is told first; it cannot be cancelled."""
         receiver = Receiver()

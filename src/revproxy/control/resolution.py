@@ -15,6 +15,7 @@ from typing import Any
 
 from attrs import frozen
 from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IHostnameResolver, IHostResolution, IResolutionReceiver
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
@@ -70,9 +71,12 @@ class Resolver:
                     receiver.addressResolved(made(transportSemantics, *where))
             receiver.resolutionComplete()
 
-        asking = deferToThreadPool(
-            self._reactor, self._threads, _lookup, hostName, portNumber, transportSemantics
-        )
+        question = hostName, portNumber, transportSemantics
+        asking: Deferred[list[Any]]
+        try:
+            asking = deferToThreadPool(self._reactor, self._threads, _lookup, *question)
+        except RuntimeError:  # no further thread can be started
+            asking = succeed([])
         asking.addCallback(resolved)
         return resolution
 
@@ -81,5 +85,5 @@ def _lookup(name: str, port: int, semantics: str) -> list[Any]:
     kind = socket.SOCK_DGRAM if semantics == "UDP" else socket.SOCK_STREAM
     try:
         return socket.getaddrinfo(name, port, type=kind)
-    except (OSError, UnicodeError):
+    except (OSError, ValueError):
         return []
