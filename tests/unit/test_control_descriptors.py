@@ -33,6 +33,21 @@ class LimitTests(SynchronousTestCase):
         """Once it is there, it stays there."""
         self.assertEqual(raise_descriptor_limit(), raise_descriptor_limit())
 
+    def test_refused(self) -> None:
+        """Where the kernel refuses, the limit is what it is: there may be a lower one for all."""
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self.hard - 1, self.hard))
+        for refusal in (
+            ValueError("not allowed to raise maximum limit"),
+            OSError(1, "Operation not permitted"),
+        ):
+
+            def refuse(*_: object, refusal: Exception = refusal) -> None:
+                raise refusal
+
+            patch = self.patch(resource, "setrlimit", refuse)
+            self.assertEqual(raise_descriptor_limit(), self.hard - 1)
+            patch.restore()
+
 
 class ConnectionTests(SynchronousTestCase):
     def test_by_default(self) -> None:

@@ -22,7 +22,10 @@ wrong, so that the admin socket and the health check still answer."""
 def raise_descriptor_limit() -> int:
     """Raise the soft limit to the hard one; returns what it is now."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):  # fs.nr_open may have been lowered since the hard one was set
+        pass
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
