@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from revproxy.control import listening
 from revproxy.control.inherited import InheritedSockets
 from revproxy.control.listening import BindError, PortService, cannot_bind
-from revproxy.net.transport import ALL_DESCRIPTORS
+from revproxy.net.transport import ALL_DESCRIPTORS, BACKLOG
 
 
 class PortCase(SynchronousTestCase):
@@ -127,6 +127,13 @@ class EndTests(PortCase):
         self.assertEqual(self.done, ["accept", "stop"])
         self.assertFalse(service.bound)
         self.assertFalse(service.running)
+
+    def test_whole_backlog(self) -> None:
+        """However few came last, everything in the backlog is accepted at the end."""
+        service = self.service()
+        service.privilegedStartService()
+        service.stopService()
+        self.assertEqual(self.most_accepted, BACKLOG)
 
     def test_twice(self) -> None:
         """A second end does nothing, and neither does one of what was never bound."""

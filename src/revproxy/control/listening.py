@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 
 from revproxy.control.inherited import InheritedSockets
-from revproxy.net.transport import ALL_DESCRIPTORS, EagerPort, listen
+from revproxy.net.transport import ALL_DESCRIPTORS, BACKLOG, EagerPort, listen
 
 
 class BindError(Exception):
@@ -82,6 +82,7 @@ class PortService(Service):
         if listening is None:
             return None
         if not self._was_inherited:
+            listening.numberAccepts = BACKLOG  # all that may be there, not as many as came last
             listening.doRead()
         stopped: Deferred[None] | None = listening.stopListening()
         return stopped
