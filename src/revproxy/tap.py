@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from twisted.logger import ILogObserver, LogEvent
@@ -74,7 +75,7 @@ class Options(usage.Options):
 
 def reader(options: Any) -> Callable[[], Configuration]:
     """Reads what ``options`` name anew, with the same options, wherever the process has gone."""
-    path = os.path.abspath(options["config"])
+    path = Path(options["config"]).absolute()  # as at first, with .. and links as they are
     wildcard = bool(options["allow-wildcard-bind"])
     return lambda: load(path, allow_wildcard_bind=wildcard)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 from twisted.application.service import IServiceMaker
 from twisted.plugin import IPlugin, getPlugins
 from twisted.python.usage import UsageError
 
 import revproxy
 from revproxy import tap
+from revproxy.settings import fields
 from revproxy.tap import Options, makeService, twisted_log
 from tests.support.commands import CommandCase
 
@@ -80,6 +83,31 @@ class OptionsTests(CommandCase):
             options.parent = {"logger": named}
             options.parseOptions(["-c", str(self.path)])
             self.assertEqual(options.parent["logger"], expected)
+
+
+class ReaderTests(CommandCase):
+    def test_read_again(self) -> None:
+        """Read again, the file says what it said at first, wherever the process has gone."""
+        folder = self.path.absolute().parent
+        (folder / "sub").mkdir()
+        named = folder / "sub" / ".." / self.path.name
+        self.path.write_text(self.text.replace('socket_path = ""', 'socket_path = "a.sock"'))
+        self.addCleanup(os.chdir, os.getcwd())
+        self.patch(fields, "LONGEST_SOCKET_PATH", 1000)
+        for word in (str(named), os.path.join("sub", "..", self.path.name)):
+            os.chdir(folder)
+            options = Options()
+            options.parseOptions(["-c", word])
+            read = tap.reader(options)
+            os.chdir("/")
+            self.assertEqual(read(), options.configuration)
+
+    def test_options(self) -> None:
+        """It is read with the same options."""
+        self.path.write_text(self.text.replace('"127.0.0.1"', '"0.0.0.0"'))
+        options = Options()
+        options.parseOptions(["-c", str(self.path), "--allow-wildcard-bind"])
+        self.assertEqual(tap.reader(options)(), options.configuration)
 
 
 class ServiceTests(CommandCase):
