@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
+import socket
+import tempfile
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
 import revproxy
 from revproxy import cli
+from revproxy.control.admin import client
+from revproxy.control.admin.client import NoAnswerError
 from tests.support.commands import CommandCase
 
 
@@ -41,3 +51,151 @@ class CliTests(CommandCase):
         for words in ([], ["nonsense"]):
             self.assertEqual(self.exit_status(cli.main, words), 2)
         self.assertIn("usage: revproxy", self.errors.getvalue())
+
+
+class AdminTests(CommandCase):
+    """The commands that ask a running proxy, which is the test.
+
+    Attributes:
+        asked: where, and what.
+        reply: the answer; an exception for none.
+    """
+
+    COMMANDS = ("reload", "status", "sites", "certs", "connections", "reopen-logs", "drain")
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.asked: list[tuple[str, str]] = []
+        self.reply: Any = {"status": "ok", "connections": 2}
+        self.patch(cli, "ask", self.ask)
+        self.text = self.text.replace('socket_path = ""', 'socket_path = "/run/a.sock"')
+        self.path.write_text(self.text)
+
+    def ask(self, path: str, command: str) -> Any:
+        self.asked.append((path, command))
+        if isinstance(self.reply, Exception):
+            raise self.reply
+        return self.reply
+
+    def command(self, *words: str) -> object:
+        """Give a command for the file; returns its exit status."""
+        for kept in (self.printed, self.errors):
+            kept.seek(0)
+            kept.truncate()
+        return self.exit_status(cli.main, [*words, "-c", str(self.path)])
+
+    def test_commands(self) -> None:
+        """Every command goes to the socket of the file by its own name."""
+        for command in self.COMMANDS:
+            self.assertEqual(self.command(command), 0)
+            self.assertEqual(self.asked.pop(), ("/run/a.sock", command))
+            self.assertNotEqual(self.printed.getvalue(), "")
+            self.assertEqual(self.errors.getvalue(), "")
+
+    def test_text(self) -> None:
+        """A reply is shown for people, with exit status 0."""
+        self.assertEqual(self.command("drain"), 0)
+        self.assertEqual(self.printed.getvalue(), "draining: 2 connections to end\n")
+
+    def test_refusal(self) -> None:
+        """A reply that says why not goes to standard error, with exit status 1."""
+        self.reply = {"status": "error", "message": "not \x1b permitted"}
+        for command in self.COMMANDS:
+            self.assertEqual(self.command(command), 1)
+            self.assertEqual(self.errors.getvalue(), "not \\x1b permitted\n")
+            self.assertEqual(self.printed.getvalue(), "")
+
+    def test_json(self) -> None:
+        """--json prints the reply as it came, with the same exit status."""
+        for reply, status in (
+            ({"status": "ok", "x": ["\x1b", "\u00e4"]}, 0),
+            ({"status": "error", "message": "no"}, 1),
+            ({}, 1),
+        ):
+            self.reply = reply
+            self.assertEqual(self.command("status", "--json"), status)
+            printed = self.printed.getvalue()
+            self.assertEqual(json.loads(printed), reply)
+            self.assertTrue(printed.rstrip("\n").isprintable() and printed.isascii())
+            self.assertEqual(self.errors.getvalue(), "")
+
+    def test_diff(self) -> None:
+        """``reload --diff`` asks for a preview, and no other command has that option."""
+        self.command("reload", "--diff")
+        self.assertEqual(self.asked, [("/run/a.sock", "reload --diff")])
+        for command in set(self.COMMANDS) - {"reload"}:
+            self.assertEqual(self.command(command, "--diff"), 2)
+        self.assertEqual(len(self.asked), 1)
+
+    def test_socket(self) -> None:
+        """--socket names another one, whatever the file says."""
+        self.command("status", "--socket", "b.sock")
+        self.path.write_text(self.text.replace("/run/a.sock", ""))
+        self.command("status", "--socket", "b.sock")
+        self.path.unlink()
+        self.command("status", "--socket", "b.sock")
+        self.assertEqual(self.asked, [("b.sock", "status")] * 3)
+
+    def test_off(self) -> None:
+        """A proxy without a socket cannot be asked."""
+        self.path.write_text(self.text.replace("/run/a.sock", ""))
+        for more in ((), ("--json",)):
+            self.assertEqual(self.command("status", *more), 1)
+            message = f"{self.path}: admin_socket_path is off\n"
+            self.assertEqual(self.errors.getvalue(), message)
+            self.assertEqual(self.printed.getvalue(), "")
+        self.assertEqual(self.asked, [])
+
+    def test_invalid_files(self) -> None:
+        """A mistake in the file does not matter; what is no TOML has the default socket."""
+        self.path.write_text(self.text + "[nonsense]\n")
+        self.command("reload")
+        self.path.write_text(self.text + "[")
+        self.command("reload")
+        expected = [("/run/a.sock", "reload"), ("/run/reverse-proxy/admin.sock", "reload")]
+        self.assertEqual(self.asked, expected)
+
+    def test_no_answer(self) -> None:
+        """Where nobody answers, that is said on standard error, with exit status 1."""
+        self.reply = NoAnswerError("/run/a.sock: Connection refused")
+        for more in ((), ("--json",)):
+            self.assertEqual(self.command("status", *more), 1)
+            self.assertEqual(self.errors.getvalue(), "/run/a.sock: Connection refused\n")
+            self.assertEqual(self.printed.getvalue(), "")
+
+    def test_default_file(self) -> None:
+        """Without a file it is the one of ``run``."""
+        self.patch(cli, "admin_path", lambda file: f"socket of {file}")
+        self.exit_status(cli.main, ["status"])
+        self.assertEqual(self.asked, [(f"socket of {cli.DEFAULT_CONFIG}", "status")])
+
+    def test_help(self) -> None:
+        """The help names every command with what it does."""
+        self.patch(os, "environ", {**os.environ, "COLUMNS": "200"})
+        self.assertEqual(self.exit_status(cli.main, ["--help"]), 0)
+        for command in self.COMMANDS:
+            self.assertRegex(self.printed.getvalue(), rf"\n +{command}\s+\w+ .*\w+")
+
+    def test_real_socket(self) -> None:
+        """A command and its reply pass through a socket."""
+        folder = tempfile.TemporaryDirectory(prefix="revproxy-")
+        self.addCleanup(folder.cleanup)
+        path = str(Path(folder.name) / "admin.sock")
+        heard: list[bytes] = []
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(path)
+            listening.listen()
+
+            def answer() -> None:
+                channel, _ = listening.accept()
+                with channel:
+                    heard.append(channel.recv(100))
+                    channel.sendall(b'{"status":"ok"}\n')
+
+            thread = Thread(target=answer)
+            thread.start()
+            self.patch(cli, "ask", client.ask)
+            self.assertEqual(self.command("reopen-logs", "--socket", path), 0)
+            thread.join(20)
+        self.assertEqual(heard, [b"reopen-logs\n"])
+        self.assertEqual(self.printed.getvalue(), "the log files are being opened again\n")
