@@ -1,16 +1,14 @@
 """Where host names are resolved: in threads that hold nobody up.
 
-Owns their number and their nature. ``getaddrinfo`` may take a minute where a name server is
-silent; in the reactor's own pool that would keep reloads waiting meanwhile, and the process from
-ending. Refuses to know which names, and for how long an answer is good.
+Owns their number. ``getaddrinfo`` may take a minute where a name server is silent; in the
+reactor's own pool that would keep reloads waiting meanwhile, and the process from ending. Refuses
+to know which names, and for how long an answer is good.
 """
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from functools import partial
-from threading import Thread
 from typing import Any
 
 from attrs import frozen
@@ -18,8 +16,9 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IHostnameResolver, IHostResolution, IResolutionReceiver
 from twisted.internet.threads import deferToThreadPool
-from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
+
+from revproxy.control.threads import daemon_threads
 
 MOST_LOOKUPS = 10
 """At once; further ones wait for their turn."""
@@ -46,10 +45,7 @@ class Resolver:
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self._threads = ThreadPool(0, MOST_LOOKUPS, "names")
-        # The process waits for no daemon thread at its end.
-        self._threads.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]
-        self._threads.start()
+        self._threads = daemon_threads(MOST_LOOKUPS, "names")
 
     def resolveHostName(
         self,
