@@ -60,11 +60,12 @@ class AdminSocketCase(SynchronousTestCase):
         self.folder = Path(folder.name)
         self.path = self.folder / "admin.sock"
         self.log = RecordingLog()
+        self.reply: dict[str, Any] = {}
         self.reactor: Any = WatchingReactor()
 
     async def answer(self, command: str, user: int) -> dict[str, Any]:
         """As of the commands."""
-        return {"status": "ok", "command": command}
+        return self.reply or {"status": "ok", "command": command}
 
     def service(self, path: Path | None = None, **more: Any) -> AdminSocket:
         """A service that has not begun."""

@@ -76,6 +76,20 @@ class ServingTests(AdminSocketCase):
         for one in channels:
             one.close()
 
+    def test_reply_that_nobody_takes(self) -> None:
+        """A long reply that is not taken in its time ends with the connection."""
+        self.reply = {"status": "ok", "much": "x" * 10_000_000}
+        service = self.started()
+        channel = self.connected()
+        channel.sendall(b"status\n")
+        self.turn()
+        (transport,) = self.reactor.getWriters()
+        self.assertEqual(service.factory.open, 1)
+        transport.protocol.timeoutConnection()
+        self.turn()
+        self.assertEqual(service.factory.open, 0)
+        self.assertEqual(self.reactor.getWriters(), [])
+
     def test_nothing_is_left(self) -> None:
         """When everybody has gone and the service has ended, no descriptor is left."""
         before = set(os.listdir("/proc/self/fd"))
