@@ -37,7 +37,8 @@ class AdminCase(ProxyCase):
         with socket.socket(socket.AF_UNIX) as channel:
             channel.settimeout(10)
             channel.connect(str(self.proxy.folder / ADMIN))
-            channel.sendall(sent)
+            if sent:  # to send nothing fails as well, where it has been closed already
+                channel.sendall(sent)
             received = b""
             while chunk := channel.recv(65536):
                 received += chunk
