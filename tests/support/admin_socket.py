@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from revproxy.control.admin.protocol import AdminPort
 from revproxy.control.admin.socket import AdminSocket
 from revproxy.control.listening import BindError
+from tests.support.descriptors import open_descriptors
 from tests.support.doubles import RecordingLog
 
 
@@ -96,9 +97,9 @@ class AdminSocketCase(SynchronousTestCase):
         """Why the service does not start, after the path; it leaves nothing open."""
         path = path or self.path
         service = self.service(path, **more)
-        before = set(os.listdir("/proc/self/fd"))
+        before = open_descriptors()
         error = self.assertRaises(BindError, service.privilegedStartService)
-        self.assertEqual(set(os.listdir("/proc/self/fd")), before)
+        self.assertEqual(open_descriptors(), before)
         self.assertEqual(self.reactor.readers, [])
         start = f"cannot bind the admin socket {path}: "
         self.assertTrue(str(error).startswith(start), error)

@@ -6,12 +6,12 @@ import errno
 import os
 import socket
 import stat
-from pathlib import Path
 from unittest import skipIf
 
 from revproxy.settings.fields import LONGEST_SOCKET_PATH
 from tests.support.admin import STRANGER
 from tests.support.admin_socket import AdminSocketCase, mode
+from tests.support.descriptors import open_descriptors
 
 
 class ModeTests(AdminSocketCase):
@@ -187,8 +187,10 @@ class PlaceTests(AdminSocketCase):
         (self.folder / "file").write_text("")
         reason = self.refusal(self.folder / "file" / "admin.sock")
         self.assertEqual(reason, "Not a directory")
-        reason = self.refusal(Path("/proc/none/such/admin.sock"))
-        self.assertEqual(reason, "No such file or directory")
+        (self.folder / "link").symlink_to("nowhere")
+        for folder in (self.folder / "link", self.folder / "link" / "a" / "b"):
+            reason = self.refusal(folder / "admin.sock")
+            self.assertEqual(reason, "No such file or directory")
 
     def test_failures(self) -> None:
         """Whatever goes wrong fails the start, and leaves no file."""
@@ -219,8 +221,8 @@ class PlaceTests(AdminSocketCase):
 
         patch = self.patch(os, "rename", interrupt)
         service = self.service()
-        before = set(os.listdir("/proc/self/fd"))
+        before = open_descriptors()
         self.assertRaises(KeyboardInterrupt, service.privilegedStartService)
         patch.restore()
-        self.assertEqual(set(os.listdir("/proc/self/fd")), before)
+        self.assertEqual(open_descriptors(), before)
         self.assertEqual(os.listdir(self.folder), [])

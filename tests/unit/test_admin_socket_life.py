@@ -14,6 +14,7 @@ from revproxy.control.listening import BindError
 from revproxy.net.gate import EXHAUSTED_SECS
 from revproxy.net.reactor import LeanEPollReactor
 from tests.support.admin_socket import AdminSocketCase, mode
+from tests.support.descriptors import open_descriptors
 
 STATUS = b'{"status":"ok","command":"status"}\n'
 
@@ -92,12 +93,12 @@ class ServingTests(AdminSocketCase):
 
     def test_nothing_is_left(self) -> None:
         """When everybody has gone and the service has ended, no descriptor is left."""
-        before = set(os.listdir("/proc/self/fd"))
+        before = open_descriptors()
         service = self.started()
         self.connected().close()
         self.turn()
         service.stopService()
-        self.assertEqual(set(os.listdir("/proc/self/fd")), before)
+        self.assertEqual(open_descriptors(), before)
 
     def test_end(self) -> None:
         """A command under way when the service ends still gets its reply; no other is taken."""
@@ -158,10 +159,10 @@ class AcceptingTests(AdminSocketCase):
         self.started()
         (reader,) = self.reactor.readers
         self.connected()
-        before = len(os.listdir("/proc/self/fd"))
+        before = len(open_descriptors())
         self.reactor.error = OSError(errno.EMFILE, "Too many open files")
         self.assertIsNone(reader.doRead())
-        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+        self.assertEqual(len(open_descriptors()), before)
         self.reactor.error = None
         self.check_pause()
 
@@ -191,13 +192,13 @@ class EndTests(AdminSocketCase):
     def test_own_file(self) -> None:
         """At the end the file is gone, and nobody is waited for any more."""
         service = self.started()
-        before = len(os.listdir("/proc/self/fd"))
+        before = len(open_descriptors())
         service.startService()
         service.stopService()
         self.assertFalse(service.running)
         self.assertFalse(self.path.exists())
         self.assertEqual(self.reactor.readers, [])
-        self.assertEqual(len(os.listdir("/proc/self/fd")), before - 1)
+        self.assertEqual(len(open_descriptors()), before - 1)
 
     def test_replaced(self) -> None:
         """A file that another process has put there meanwhile stays."""
