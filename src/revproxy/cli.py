@@ -77,18 +77,34 @@ def _add_admin_commands(commands: Any) -> None:
 
 def _ask(options: argparse.Namespace) -> None:
     command = f"{options.command} --diff" if getattr(options, "diff", False) else options.command
-    path = options.socket or admin_path(options.config)
     try:
-        if not path:
-            raise NoAnswerError(f"{options.config}: admin_socket_path is off")
-        reply = ask(path, command)
+        reply = ask(options.socket or _socket_of(options.config), command)
     except NoAnswerError as error:
         print(error, file=sys.stderr)  # noqa: T201
         sys.exit(1)
     ok = reply.get("status") == "ok"
     text = json.dumps(reply) if options.json else shown(command, reply)
-    print(text, file=sys.stdout if ok or options.json else sys.stderr)
+    try:
+        print(text, file=sys.stdout if ok or options.json else sys.stderr, flush=True)
+    except BrokenPipeError:  # as by head; the interpreter would complain at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(0 if ok else 1)
+
+
+def _socket_of(config: str) -> str:
+    """The admin socket of a configuration file.
+
+    Raises:
+        NoAnswerError: the file cannot be read, or there is none.
+    """
+    try:
+        path = admin_path(config)
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror} (--socket names the admin socket itself)"
+        raise NoAnswerError(f"{config}: {reason}") from None
+    if not path:
+        raise NoAnswerError(f"{config}: admin_socket_path is off")
+    return path
 
 
 def _version() -> str:

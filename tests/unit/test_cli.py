@@ -147,13 +147,20 @@ class AdminTests(CommandCase):
         self.assertEqual(self.asked, [])
 
     def test_invalid_files(self) -> None:
-        """A mistake in the file does not matter; what is no TOML has the default socket."""
+        """Neither a mistake in the file matters, nor that it is no TOML."""
         self.path.write_text(self.text + "[nonsense]\n")
         self.command("reload")
         self.path.write_text(self.text + "[")
         self.command("reload")
-        expected = [("/run/a.sock", "reload"), ("/run/reverse-proxy/admin.sock", "reload")]
-        self.assertEqual(self.asked, expected)
+        self.assertEqual(self.asked, [("/run/a.sock", "reload")] * 2)
+
+    def test_missing_file(self) -> None:
+        """A file that is not there is an error, unless the socket is named."""
+        self.path.unlink()
+        self.assertEqual(self.command("drain"), 1)
+        self.assertIn(f"{self.path}: cannot be read: No such file", self.errors.getvalue())
+        self.command("drain", "--socket", "/run/b.sock")
+        self.assertEqual(self.asked, [("/run/b.sock", "drain")])
 
     def test_no_answer(self) -> None:
         """Where nobody answers, that is said on standard error, with exit status 1."""

@@ -64,10 +64,15 @@ class HealthCase(SynchronousTestCase):
         return sent
 
     def ask(
-        self, target: str, method: str = "GET", lines: Iterable[str] = (), body: bytes = b""
+        self,
+        target: str,
+        method: str = "GET",
+        lines: Iterable[str] = (),
+        body: bytes = b"",
+        host: str = "localhost",
     ) -> tuple[int, dict[str, str], bytes]:
         """Status, fields and body of an answer."""
-        head = "\r\n".join([f"{method} {target} HTTP/1.1", "Host: localhost", *lines, "", ""])
+        head = "\r\n".join([f"{method} {target} HTTP/1.1", f"Host: {host}", *lines, "", ""])
         sent = self.sent(head.encode() + body)
         status, _, rest = sent.partition(b"\r\n")
         fields, _, content = rest.partition(b"\r\n\r\n")
@@ -76,6 +81,13 @@ class HealthCase(SynchronousTestCase):
 
 
 class AnswerTests(HealthCase):
+    def test_other_names(self) -> None:
+        """A name that leads here is not answered: it would be a page in a browser that asks."""
+        hosts = {"127.0.0.1:9900": 200, "localhost": 200, "": 200, "evil.example": 403}
+        for host, status in hosts.items():
+            self.assertEqual(self.ask("/health/ready", host=host)[0], status)
+        self.assertIn(b" 200 ", self.sent(b"GET /health HTTP/1.0\r\n\r\n"))
+
     def test_health(self) -> None:
         """``/health`` is 200 with nothing in it, whatever the process is not ready for."""
         self.missing = MISSING
@@ -153,7 +165,7 @@ class AnswerTests(HealthCase):
             ("GET", "*"),
             ("BAD REQUEST", "/"),
         ):
-            head = f"{method} {target} HTTP/1.1\r\nHost: a\r\n\r\n"
+            head = f"{method} {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
             sent = self.sent(head.encode())
             self.assertTrue(sent.startswith(b"HTTP/1.1 "), sent)
             self.assertNotIn(b"server:", sent.lower())
@@ -176,12 +188,12 @@ class AnswerTests(HealthCase):
 class ConnectionTests(HealthCase):
     def test_persistent(self) -> None:
         """A connection carries one request after the other, also when they come at once."""
-        request = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
+        request = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
         self.assertEqual(self.sent(request * 2, request).count(b"HTTP/1.1 200"), 3)
 
     def test_split_anywhere(self) -> None:
         """A request is the same wherever its bytes are parted."""
-        request = b"GET /none HTTP/1.1\r\nHost: a\r\n\r\n"
+        request = b"GET /none HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
         for index in range(len(request)):
             self.assertIn(b"HTTP/1.1 404 ", self.sent(request[:index], request[index:]))
 
@@ -229,7 +241,7 @@ class ConnectionTests(HealthCase):
         protocol, transport = self.connection()
         for _ in range(3):
             self.clock.advance(REQUEST_SECS - 1)
-            protocol.dataReceived(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+            protocol.dataReceived(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         self.clock.advance(REQUEST_SECS - 1)
         self.assertFalse(transport.disconnecting)
         self.clock.advance(1)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from revproxy.model.configuration import Configuration
+from revproxy.settings import admin_path as admin_path_module
 from revproxy.settings import load
 from revproxy.settings.admin_path import admin_path
 from revproxy.settings.fields import LONGEST_SOCKET_PATH
@@ -67,17 +68,23 @@ class AdminPathTests(SynchronousTestCase):
         self.assertEqual(self.found(text), "/run/a.sock")
 
     def test_no_toml(self) -> None:
-        """A file that is no TOML has the default, whatever it seems to say."""
+        """In a file that is no TOML the line is found that names it."""
         text = 'admin_socket_path = "/run/a.sock"\n'
         for content in (
             text + "[",
+            "[[\n" + text,
             text + "a = " + "[" * 100_000,
             text + "a = " + "9" * 5000,
             text * 2,
             text.encode() + b"# \xff\n",
-            text + "#" * MOST_FILE_BYTES,
         ):
+            self.assertEqual(self.found(content), "/run/a.sock")
+
+    def test_nothing_to_go_by(self) -> None:
+        """Without such a line, or with one that cannot be meant, there is the default."""
+        for content in ("[", "[\nadmin_socket_path = ", '[\nadmin_socket_path = "\x7f"'):
             self.assertEqual(self.found(content), DEFAULT)
+        self.assertEqual(self.found('a = "b"\n' + "#" * MOST_FILE_BYTES), DEFAULT)
 
     def test_no_path(self) -> None:
         """A value that cannot be a path has the default."""
@@ -85,8 +92,21 @@ class AdminPathTests(SynchronousTestCase):
             self.assertEqual(self.found(f"admin_socket_path = {value}"), DEFAULT)
 
     def test_no_file(self) -> None:
-        """A file that cannot be read has the default: not everybody may who may ask."""
-        self.assertEqual(admin_path(self.directory / "none"), DEFAULT)
+        """A file that is not there is an error: what was meant is another one."""
+        for name in ("none", "none/none"):
+            self.assertRaises(FileNotFoundError, admin_path, self.directory / name)
+
+    def test_no_permission(self) -> None:
+        """A file that may not be read has the default: not everybody may who may ask."""
+
+        def refuse(path: Path) -> bytes:
+            raise PermissionError(13, "Permission denied")
+
+        self.patch(admin_path_module, "read_bounded", refuse)
+        self.assertEqual(self.found('admin_socket_path = "/run/a.sock"'), DEFAULT)
+
+    def test_no_regular_file(self) -> None:
+        """What is no regular file, or no name of a file, has the default."""
         self.assertEqual(admin_path(self.directory), DEFAULT)
         self.assertEqual(admin_path(os.devnull), DEFAULT)
         self.assertEqual(admin_path(self.directory / "a\0b"), DEFAULT)

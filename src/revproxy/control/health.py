@@ -14,6 +14,7 @@ from typing import Any
 
 from attrs import define, field
 from twisted.application.service import Service
+from twisted.internet import abstract
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.protocols.policies import WrappingFactory
@@ -51,6 +52,10 @@ class _Health(Resource):
     def render(self, request: Request) -> bytes:
         """The body; a HEAD gets what a GET does, without it."""
         missing = self._missing.get(request.path)
+        if not _is_own_name(request.getRequestHostname()):
+            # A page in a browser on this machine, whose name leads here.
+            request.setResponseCode(403)
+            return b""
         if missing is None:
             request.setResponseCode(404)
             return b""
@@ -65,6 +70,10 @@ class _Health(Resource):
             request.setHeader(b"content-type", b"application/json")
         request.setHeader(b"content-length", b"%d" % len(body))
         return body if request.method == b"GET" else b""
+
+
+def _is_own_name(host: bytes) -> bool:
+    return host in {b"", b"localhost"} or abstract.isIPAddress(host.decode("latin-1"))
 
 
 class _Request(Request):

@@ -109,7 +109,7 @@ class Proxy(MultiService):
     def _control_services(self) -> list[HealthPort | AdminSocket]:
         services: list[HealthPort | AdminSocket] = []
         if port := self.configuration.health_check_port:
-            site = health_site(self.status.missing)
+            site = health_site(self.status.missing, self.reactor)
             services.append(HealthPort(self.reactor, port, site, self.inherited))
         if path := self.configuration.admin_socket_path:
             commands = Commands(self.status, self.reload, self.writer, self.end, self.log)
