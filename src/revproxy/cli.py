@@ -18,6 +18,7 @@ from attrs import frozen
 import revproxy
 from revproxy.control.admin.client import NoAnswerError, ask
 from revproxy.control.admin.text import shown
+from revproxy.control.process import hold_signals
 from revproxy.net.reactor import install
 from revproxy.settings.admin_path import admin_path
 from revproxy.tap import DEFAULT_CONFIG, read_configuration, reader
@@ -125,6 +126,7 @@ class _Choices:
 
 
 def _run(options: argparse.Namespace) -> None:
+    hold_signals()
     choices = _Choices(options, options.validate)
     configuration = read_configuration(choices)
     install()

@@ -17,7 +17,7 @@ from twisted.python import usage
 from zope.interface import implementer
 
 import revproxy
-from revproxy.control.process import obey_signals, or_exit, prepare
+from revproxy.control.process import hold_signals, obey_signals, or_exit, prepare
 from revproxy.control.proxy import Proxy, check
 from revproxy.control.record_log import observe_twisted
 from revproxy.errors import ConfigErrors
@@ -67,6 +67,7 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         """Read the configuration: a mistake in it ends the process before anything is bound."""
+        hold_signals()
         self.configuration = read_configuration(self)
         if self.parent is not None and not self.parent["logger"]:
             # twistd would write its own format to standard output.

@@ -5,6 +5,7 @@ Owns the file and what was printed. Refuses to know the commands.
 
 from __future__ import annotations
 
+import signal
 import sys
 from io import StringIO
 from pathlib import Path
@@ -37,6 +38,8 @@ class CommandCase(SynchronousTestCase):
     """A configuration file, and what is printed."""
 
     def setUp(self) -> None:
+        held = {signal.SIGHUP, signal.SIGUSR1}
+        self.addCleanup(signal.pthread_sigmask, signal.SIG_UNBLOCK, held)
         self.printed, self.errors = StringIO(), StringIO()
         self.patch(sys, "stdout", self.printed)
         self.patch(sys, "stderr", self.errors)
@@ -48,6 +51,10 @@ class CommandCase(SynchronousTestCase):
     def exit_status(self, call: object, *arguments: object) -> object:
         """The status with which ``call`` ends the process."""
         return self.assertRaises(SystemExit, call, *arguments).code
+
+    def held(self) -> set[signal.Signals]:
+        """The signals that wait for somebody who can act on them."""
+        return {signal.Signals(one) for one in signal.pthread_sigmask(signal.SIG_BLOCK, ())}
 
     def break_configuration(self) -> None:
         """Two mistakes."""

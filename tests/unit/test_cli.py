@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import tempfile
 from pathlib import Path
@@ -32,6 +33,14 @@ class CliTests(CommandCase):
         for words in (["validate"], ["run"], ["run", "--validate"]):
             self.assertEqual(self.exit_status(cli.main, [*words, "-c", str(self.path)]), 1)
         self.assertIn("burst", self.errors.getvalue())
+
+    def test_signals(self) -> None:
+        """``run`` lets signals wait before it reads anything; commands that soon end do not."""
+        words = ["-c", str(self.path / "none")]
+        self.assertEqual(self.exit_status(cli.main, ["validate", *words]), 1)
+        self.assertEqual(self.held(), set())
+        self.assertEqual(self.exit_status(cli.main, ["run", *words]), 1)
+        self.assertEqual(self.held(), {signal.SIGHUP, signal.SIGUSR1})
 
     def test_wildcard(self) -> None:
         """--allow-wildcard-bind is an option here too."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from revproxy.control import process
 from revproxy.control.listening import BindError
-from revproxy.control.process import obey_signals, or_exit, prepare, run
+from revproxy.control.process import hold_signals, obey_signals, or_exit, prepare, run
 from revproxy.control.reload import ReloadRefusedError
 from revproxy.control.resolution import Resolver
 from revproxy.errors import ConfigError, ConfigErrors
@@ -170,6 +171,27 @@ class SignalTests(SignalCase):
         self.proxy.reloads[-1].errback(KeyError("mistake"))
         self.successResultOf(self.proxy.reloads[-1])
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+
+class HeldSignalTests(SynchronousTestCase):
+    """Signals that are really sent, before anybody can act on them."""
+
+    def setUp(self) -> None:
+        for number in (TERM, INT, HUP, USR1):
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+        self.addCleanup(signal.pthread_sigmask, signal.SIG_UNBLOCK, {HUP, USR1})
+
+    def test_start(self) -> None:
+        """SIGHUP and SIGUSR1 during the start end nothing, and are acted on after it."""
+        proxy: Any = RecordingProxy()
+        reactor = FakeReactor()
+        hold_signals()
+        for number in (HUP, USR1, HUP):
+            os.kill(os.getpid(), number)
+        obey_signals(proxy, reactor)
+        self.assertEqual((proxy.told, signal.sigpending()), ([], {HUP, USR1}))
+        reactor.when_running[0]()
+        self.assertEqual(proxy.told, ["reload", "reopen"])
 
 
 class RunTests(SignalCase):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from twisted.application.service import IServiceMaker
 from twisted.plugin import IPlugin, getPlugins
@@ -26,6 +27,12 @@ class OptionsTests(CommandCase):
         options = Options()
         options.parseOptions(["-c", str(self.path)])
         self.assertEqual(options.configuration.listeners[0].sites[0].host, "a.test")
+
+    def test_signals(self) -> None:
+        """Signals that would end a process during its start wait from the options on."""
+        self.assertEqual(self.held(), set())
+        Options().parseOptions(["-c", str(self.path)])
+        self.assertEqual(self.held(), {signal.SIGHUP, signal.SIGUSR1})
 
     def test_validate(self) -> None:
         """--validate prints what would be served and exits 0."""
