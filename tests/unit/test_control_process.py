@@ -132,6 +132,12 @@ class SignalTests(SignalCase):
             self.obey()
             self.assertEqual(self.signals(*numbers), ["end", "cut", "cut"])
 
+    def test_first_after_a_command(self) -> None:
+        """Where the end has been begun otherwise, the first signal cuts nothing yet."""
+        self.obey()
+        self.proxy.end()
+        self.assertEqual(self.signals(TERM, TERM), ["end", "cut"])
+
     def test_in_the_reactor(self) -> None:
         """A signal is acted on in the reactor's turn, not where it interrupts."""
         later: list[Callable[[], None]] = []

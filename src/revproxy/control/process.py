@@ -67,19 +67,22 @@ def obey_signals(proxy: Proxy, reactor: Any, *, hangup_ends: bool = False) -> No
 
     SIGTERM and SIGINT begin the orderly end, which counts as regular: exit status 0. (The
     reactor's own signal actions, which are installed when it starts, would end the process by
-    the signal.) A second one lets nothing finish any more. SIGHUP reloads, SIGUSR1 opens the log
-    files again.
+    the signal.) A second one lets nothing finish any more; one after the command ``drain`` is the
+    first. SIGHUP reloads, SIGUSR1 opens the log files again.
 
     Args:
         proxy: that obeys.
         reactor: not running yet.
         hangup_ends: whether SIGHUP is what a closed terminal sends, and ends the process too.
     """
+    asked = False
 
     def end() -> None:
-        if proxy.ending:
+        nonlocal asked
+        if asked:
             proxy.drain.cut()
         else:
+            asked = True
             proxy.end()
 
     def hung_up() -> None:
