@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from revproxy.control.drain import ABORT_SECS, Drain
+from revproxy.control.drain import ABORT_SECS, MOST_AT_ONCE, Drain
 from revproxy.net.downstream import FIRST_REQUEST_SECS
 from revproxy.net.gate import Gate
 from revproxy.net.ports import PlainPort
@@ -88,6 +88,29 @@ class DrainTests(DrainCase):
         self.assertEqual([one.told for one in opened], [["drain"]] * 4)
         fields = {"level": "info", "connections": 4, "timeout_secs": TIMEOUT}
         self.assertEqual(self.records(), [fields])
+
+    def test_many(self) -> None:
+        """Of thousands each turn tells some, and then those too that have gone meanwhile."""
+        opened = self.open(2 * MOST_AT_ONCE + 1)
+        done = self.drain.begin()
+        first, rest = opened[:MOST_AT_ONCE], opened[MOST_AT_ONCE:]
+        self.assertTrue(all(one.told == ["drain"] for one in first))
+        self.assertTrue(all(one.told == [] for one in rest))
+        rest[0].leave()
+        self.reactor.advance(0)
+        self.assertTrue(all(one.told == ["drain"] for one in opened))
+        self.assertNoResult(done)
+        self.assertEqual(len(self.reactor.getDelayedCalls()), 1)
+
+    def test_cut_while_many_are_told(self) -> None:
+        """A cut reaches those too that have not been told yet, and they are not told any more."""
+        opened = self.open(MOST_AT_ONCE + 1)
+        done = self.drain.begin()
+        self.drain.cut()
+        self.reactor.advance(0)
+        self.successResultOf(done)
+        self.assertEqual((opened[0].told, opened[-1].told), (["drain", "abort"], ["abort"]))
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_last_one_has_gone(self) -> None:
         """The end is when the last connection has gone, and leaves no timer."""

@@ -12,12 +12,18 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 
 from revproxy.model.seams import AccessLog
+from revproxy.net.downstream import Downstream
 from revproxy.net.gate import Gate
 from revproxy.net.plan import ResourceRouter
 from revproxy.policy.connection_limit import ConnectionLimit
 
 ABORT_SECS = 1.0
 """How long connections that were cut may take to be gone; they need one turn of the reactor."""
+
+
+MOST_AT_ONCE = 100
+"""Connections that are told in one turn of the reactor: thousands that are idle and end together
+would keep everybody waiting who is not."""
 
 
 class Drain:
@@ -49,6 +55,7 @@ class Drain:
         self._timeout = timeout
         self._done: Deferred[None] | None = None
         self._timer: Any = None
+        self._untold: list[Downstream] = []
 
     @property
     def begun(self) -> bool:
@@ -69,11 +76,20 @@ class Drain:
         self._router.plan = evolve(self._router.plan, draining=True)
         self._gate.emptied = self._finished
         self._timer = self._reactor.callLater(self._timeout, self.cut)
-        for transport in self._connections.all():
-            transport.protocol.drain()
+        # Their protocols, which stay when a connection goes before its turn.
+        self._untold = [transport.protocol for transport in self._connections.all()]
+        self._tell()
         if not self._connections.total:
             self._finished()
         return done
+
+    def _tell(self) -> None:
+        """Let connections drain, as many as one turn of the reactor allows."""
+        told, self._untold = self._untold[:MOST_AT_ONCE], self._untold[MOST_AT_ONCE:]
+        for downstream in told:
+            downstream.drain()
+        if self._untold:
+            self._reactor.callLater(0, self._tell)
 
     def cut(self) -> None:
         """Let nothing finish any more; before :meth:`begin`, from its beginning on."""
@@ -81,6 +97,7 @@ class Drain:
             self._timeout = 0.0
             return
         self._log.record("warn", "DRAIN", (("cut", self._connections.total),))
+        self._untold.clear()
         if self._timer.active():
             self._timer.cancel()
         self._timer = self._reactor.callLater(ABORT_SECS, self._finished)
