@@ -13,13 +13,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from revproxy.control.certificates import (
     Certificates,
     Served,
-    file_version,
     load_certificates,
 )
 from revproxy.errors import ConfigErrors
 from revproxy.model.configuration import CertificatePair, Listener
 from revproxy.model.tls import Alert, ClientHello, Identity
 from revproxy.tls.certificates import TICKET_KEY_SECS, Identities
+from revproxy.tls.pem import file_version
 from revproxy.tls.self_signed import self_signed, write_pair
 from tests.support.models import ADDRESS, configuration, listener, pair, site
 from tests.support.tls_peers import NOW

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from cryptography import x509
@@ -21,8 +23,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from revproxy.errors import ConfigError
 from revproxy.model.configuration import CertificatePair
+from revproxy.tls import pem
 from revproxy.tls.certificates import TICKET_KEY_SECS, Identities, load_identity
-from revproxy.tls.pem import MAX_PEM_BYTES
+from revproxy.tls.pem import MAX_PEM_BYTES, MOST_READS
 from revproxy.tls.self_signed import self_signed, write_pair
 from tests.support.certificates import authority
 from tests.support.tls_peers import NOW, TLS_1_2, TLS_1_3, Handshake, client_context
@@ -124,6 +127,43 @@ class LoadTests(PairCase):
         identity = load_identity(self.pair, now=NOW)
         self.assertNotIn("PRIVATE", repr(identity))
         self.assertNotIn("context", repr(identity))
+
+
+class ExchangedPairTests(PairCase):
+    """Pairs that are exchanged while they are being read."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.reads: list[str] = []
+        self.exchanges = 1
+        self.patch(pem, "_read", partial(self.read, pem._read))
+
+    def read(self, really: Callable[[str], object], path: str) -> object:
+        """Read a file; whoever exchanges the pair does so between the certificate and the key."""
+        self.reads.append(path)
+        content = really(path)
+        if path == str(self.cert) and self.exchanges:
+            self.exchanges -= 1
+            write_pair(self.folder, *self_signed([f"{len(self.reads)}.test"], now=NOW))
+        return content
+
+    def test_once(self) -> None:
+        """A pair that is exchanged meanwhile is read again, and served as it is then."""
+        self.assertEqual(load_identity(self.pair, now=NOW).name, "1.test")
+        self.assertEqual(self.reads, [str(self.cert), str(self.key)] * 2)
+
+    def test_removed(self) -> None:
+        """A pair whose certificate goes away meanwhile is missing."""
+        self.exchanges = 0
+        real = pem.file_version
+        self.patch(pem, "file_version", lambda path: self.cert.unlink(True) or real(path))
+        self.refused(self.cert, "cannot be read: No such file or directory")
+
+    def test_again_and_again(self) -> None:
+        """A pair that keeps changing is not read for ever, and what does not fit is refused."""
+        self.exchanges = MOST_READS
+        self.refused(self.key, f"is not the private key of the first certificate in {self.cert}")
+        self.assertEqual(len(self.reads), 2 * MOST_READS)
 
 
 class BadPairTests(PairCase):

@@ -13,11 +13,12 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from revproxy.control.certificates import Certificates, Version, file_version
+from revproxy.control.certificates import Certificates
 from revproxy.control.reload import InThread
 from revproxy.model.seams import AccessLog
 from revproxy.model.tls import Identity
 from revproxy.tls.certificates import ticket_period
+from revproxy.tls.pem import Version, file_version
 
 LOOK_SECS = 2.0
 """Between two looks at the files."""

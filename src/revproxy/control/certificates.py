@@ -7,7 +7,6 @@ file (``tls/``).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
 from attrs import field, frozen
@@ -16,10 +15,8 @@ from revproxy.errors import ConfigError, ConfigErrors
 from revproxy.model.configuration import CertificatePair, Configuration, Listener, Site
 from revproxy.model.tls import Identity
 from revproxy.tls.certificates import Identities
+from revproxy.tls.pem import Version, file_version
 from revproxy.tls.selection import Selection, uncovered_hosts
-
-Version = tuple[int, ...] | None
-"""What tells one content of a file from another without reading it; None when there is no file."""
 
 Served = dict[tuple[CertificatePair, bool], Identity]
 """The identity of a pair, by the pair and whether its sessions are resumed by tickets."""
@@ -133,15 +130,6 @@ class _Loading:
             else:
                 self.failures.append(error)
             return good
-
-
-def file_version(path: str) -> Version:
-    """The present version of the file at ``path``, behind symbolic links."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def _sites_of(configuration: Configuration, listener: Listener) -> list[Site]:

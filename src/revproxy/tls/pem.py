@@ -1,7 +1,8 @@
 """Certificate and key files, read and checked.
 
-Owns what makes a pair usable, and says in one sentence why another is not. Refuses to know TLS
-contexts and who is served with the pair. No message contains a byte of a key.
+Owns what makes a pair usable, says in one sentence why another is not, and tells whether a file
+has changed. Refuses to know TLS contexts and who is served with the pair. No message contains a
+byte of a key.
 """
 
 from __future__ import annotations
@@ -27,6 +28,12 @@ from revproxy.model.configuration import CertificatePair
 MAX_PEM_BYTES = 1024 * 1024
 """The largest certificate or key file that is read."""
 
+MOST_READS = 5
+"""How often a pair is read that changes while it is being read."""
+
+Version = tuple[int, ...] | None
+"""What tells one content of a file from another without reading it; None when there is no file."""
+
 _DATE = "%Y-%m-%d %H:%M:%S UTC"
 
 
@@ -46,25 +53,47 @@ class CertificateFiles:
 
 
 def read_pair(pair: CertificatePair) -> CertificateFiles:
-    """Read both files of ``pair``, at most :data:`MAX_PEM_BYTES` each.
+    """Read both files of ``pair``, at most :data:`MAX_PEM_BYTES` each, as they are together.
+
+    They may be exchanged at any moment: a pair that changes meanwhile is read again, and of one
+    that keeps changing the last reading counts, which need not fit together.
 
     Raises:
         ConfigError: a file cannot be read, is no regular file, or is too large.
     """
-    return CertificateFiles(pair, _read(pair.cert_path), _read(pair.key_path))
+    paths = pair.cert_path, pair.key_path
+    for _ in range(MOST_READS):
+        (chain_pem, chain_version), (key_pem, key_version) = map(_read, paths)
+        if (chain_version, key_version) == tuple(map(file_version, paths)):
+            break
+    return CertificateFiles(pair, chain_pem, key_pem)
 
 
-def _read(path: str) -> bytes:
+def file_version(path: str) -> Version:
+    """The present version of the file at ``path``, behind symbolic links."""
+    try:
+        return _version(os.stat(path))
+    except OSError:
+        return None
+
+
+def _version(status: os.stat_result) -> Version:
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def _read(path: str) -> tuple[bytes, Version]:
+    """The content of a file, and its version before it was read."""
     try:
         with open(path, "rb", opener=_open_at_once) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
                 raise ConfigError(path, "is not a regular file")
             content = file.read(MAX_PEM_BYTES + 1)
     except OSError as error:
         raise ConfigError(path, f"cannot be read: {error.strerror}") from None
     if len(content) > MAX_PEM_BYTES:
         raise ConfigError(path, f"is larger than {MAX_PEM_BYTES} bytes")
-    return content
+    return content, _version(status)
 
 
 def _open_at_once(path: str, flags: int) -> int:
