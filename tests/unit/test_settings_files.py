@@ -8,8 +8,8 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from revproxy.errors import ConfigErrors
-from revproxy.settings import load
-from revproxy.settings.files import MOST_FILE_BYTES
+from revproxy.settings import files, load
+from revproxy.settings.files import MOST_FILE_BYTES, read_bounded
 from revproxy.settings.includes import MOST_FILES
 from tests.support.configurations import MINIMAL, minimal, mistakes
 
@@ -74,6 +74,20 @@ class ReadingTests(FileTestCase):
     def test_not_regular(self) -> None:
         """A directory or a FIFO is not waited for."""
         os.mkfifo(self.main)
+        self.assertEqual(self.found(), [f"{self.main}: cannot be read: not a regular file"])
+
+    def test_exchanged(self) -> None:
+        """Nor is a FIFO that takes a file's place when it has been looked at already."""
+        self.write("config.toml", MINIMAL)
+        really = files._open_at_once
+
+        def exchange_and_open(path: str, flags: int) -> int:
+            os.unlink(path)
+            os.mkfifo(path)
+            return really(path, flags)
+
+        self.patch(files, "_open_at_once", exchange_and_open)
+        self.assertRaises(ValueError, read_bounded, self.main)
         self.assertEqual(self.found(), [f"{self.main}: cannot be read: not a regular file"])
 
     def test_syntax(self) -> None:

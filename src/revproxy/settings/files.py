@@ -124,13 +124,23 @@ def read_bounded(path: Path) -> bytes:
         OSError: it cannot be opened or read.
         ValueError: it is no regular file, or too large.
     """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise ValueError("cannot be read: not a regular file")
-    with path.open("rb") as file:
+    _see_that_regular(path.stat())
+    with open(path, "rb", opener=_open_at_once) as file:
+        _see_that_regular(os.fstat(file.fileno()))  # it may have been exchanged
         content = file.read(MOST_FILE_BYTES + 1)
     if len(content) > MOST_FILE_BYTES:
         raise ValueError(f"cannot be read: larger than {MOST_FILE_BYTES} bytes")
     return content
+
+
+def _see_that_regular(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("cannot be read: not a regular file")
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting: a FIFO would make us wait for its writer."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _version(path: Path) -> object:
