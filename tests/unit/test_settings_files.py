@@ -8,7 +8,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from revproxy.errors import ConfigErrors
-from revproxy.settings import files, load
+from revproxy.settings import files, includes, load
 from revproxy.settings.files import MOST_FILE_BYTES, read_bounded
 from revproxy.settings.includes import MOST_FILES
 from tests.support.configurations import MINIMAL, minimal, mistakes
@@ -137,6 +137,19 @@ class IncludeTests(FileTestCase):
             ["example.com", "a.example", "c.example", "b.example"],
         )
         self.assertEqual(len(configuration.sites), 3)
+
+    def test_strange_links(self) -> None:
+        """A link that may not be followed is left to whoever reads it."""
+        self.write("config.toml", INCLUDING)
+        (self.directory / "sites-enabled/a.toml").mkdir()
+
+        def forbidden(path: Path) -> str:
+            raise PermissionError(path)
+
+        self.patch(includes, "realpath", forbidden)
+        self.assertEqual(
+            self.found(), ["sites-enabled/a.toml: cannot be read: not a regular file"]
+        )
 
     def test_listeners(self) -> None:
         """Included listeners count as those of the main file, and may be the only ones."""

@@ -127,7 +127,7 @@ def read_bounded(path: Path) -> bytes:
     _see_that_regular(path.stat())
     with open(path, "rb", opener=_open_at_once) as file:
         _see_that_regular(os.fstat(file.fileno()))  # it may have been exchanged
-        content = file.read(MOST_FILE_BYTES + 1)
+        content = file.read(MOST_FILE_BYTES + 1) or b""  # None where /proc has nothing yet
     if len(content) > MOST_FILE_BYTES:
         raise ValueError(f"cannot be read: larger than {MOST_FILE_BYTES} bytes")
     return content

@@ -31,10 +31,17 @@ def included_files(include: Node, main: Path, files: Files) -> list[str]:
         if not found and not any(sign in pattern for sign in "*?["):
             include.item(index).report("there is no such file")
         for name in found:
-            if realpath(include.directory / name) == realpath(main):
+            if _is_same(include.directory / name, main):
                 include.item(index).report("matches the main file itself")
             else:
                 names[name] = None
     if len(names) > MOST_FILES:
         include.report(f"more than {MOST_FILES} files")
     return list(names)[:MOST_FILES]
+
+
+def _is_same(path: Path, main: Path) -> bool:
+    try:
+        return realpath(path) == realpath(main)
+    except OSError:  # a link that may not be followed; whoever reads it will say so
+        return False
