@@ -79,7 +79,8 @@ def _add_admin_commands(commands: Any) -> None:
 def _ask(options: argparse.Namespace) -> None:
     command = f"{options.command} --diff" if getattr(options, "diff", False) else options.command
     try:
-        reply = ask(options.socket or _socket_of(options.config), command)
+        named: str | None = options.socket
+        reply = ask(_socket_of(options.config) if named is None else named, command)
     except NoAnswerError as error:
         print(error, file=sys.stderr)  # noqa: T201
         sys.exit(1)

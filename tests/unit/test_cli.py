@@ -171,6 +171,12 @@ class AdminTests(CommandCase):
         self.command("drain", "--socket", "/run/b.sock")
         self.assertEqual(self.asked, [("/run/b.sock", "drain")])
 
+    def test_empty_socket(self) -> None:
+        """``--socket "$UNSET"`` does not mean the socket of the default file."""
+        self.patch(cli, "ask", client.ask)
+        self.assertEqual(self.command("drain", "--socket", ""), 1)
+        self.assertIn("(is revproxy running?)", self.errors.getvalue())
+
     def test_no_answer(self) -> None:
         """Where nobody answers, that is said on standard error, with exit status 1."""
         self.reply = NoAnswerError("/run/a.sock: Connection refused")

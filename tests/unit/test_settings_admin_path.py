@@ -73,6 +73,7 @@ class AdminPathTests(SynchronousTestCase):
         for content in (
             text + "[",
             "[[\n" + text,
+            "[[\n" + text.replace('"', "'"),
             text + "a = " + "[" * 100_000,
             text + "a = " + "9" * 5000,
             text * 2,

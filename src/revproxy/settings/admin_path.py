@@ -18,7 +18,7 @@ from revproxy.settings.document import Node, Problems
 from revproxy.settings.fields import socket_path
 from revproxy.settings.files import decode, read_bounded
 
-_LINE = re.compile(rb'^[ \t]*admin_socket_path[ \t]*=[ \t]*"([^"\\\n]*)"', re.MULTILINE)
+_LINE = re.compile(rb"^[ \t]*admin_socket_path[ \t]*=[ \t]*([\"'])([^\"'\\\n]*)\1", re.MULTILINE)
 
 
 def admin_path(path: str | Path) -> str:
@@ -50,4 +50,4 @@ def _document(content: bytes) -> Mapping[str, Any]:
         return decode(content)
     except ValueError:
         line = _LINE.search(content)
-        return {"admin_socket_path": line[1].decode()} if line else {}
+        return {"admin_socket_path": line[2].decode()} if line else {}
