@@ -98,6 +98,20 @@ class SinkTests(LostCase):
         sink.close()
         self.assertEqual(sink.lost, 2)
 
+    def test_close_that_fails(self) -> None:
+        """A file that reports an error only when it is closed keeps nobody from the next one."""
+        sink = self.sink(self.path("file"))
+        really = os.close
+        failing = patch("os.close", lambda fd: (really(fd), os.fstat(fd)))
+        for number in range(2):
+            with failing:
+                sink.replace(open_log_file(self.path(f"next{number}")))
+            sink.add(b"one\n")
+            sink.flush()
+            self.assertEqual(Path(self.path(f"next{number}")).read_text(), "one\n")
+        with failing:
+            sink.close()
+
 
 class WriterTests(LostCase):
     def writer(self, limit: int = 10_000) -> LogWriter:

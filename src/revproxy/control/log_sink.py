@@ -115,13 +115,13 @@ class LogSink:
             self._torn = False
             if self._offset:
                 self._offset = self._chunks[0][0].rfind(b"\n", 0, self._offset) + 1
-        os.close(self.fd)
+        _close(self.fd)
         self._use(fd)
 
     def close(self) -> None:
         """Close the descriptor; what still waits is lost."""
         self._drop_all()
-        os.close(self.fd)
+        _close(self.fd)
 
     def _push(self, data: bytes, stands_for: int) -> None:
         self._chunks.append((data, stands_for))
@@ -175,3 +175,13 @@ class LogSink:
             self._offset = 0
         self._chunks.clear()
         self._waiting = 0
+
+
+def _close(fd: int) -> None:
+    """Close ``fd``. A network file system or a quota may tell only now that it has lost what was
+    written; the descriptor is closed all the same (close(2)), and lines go on elsewhere.
+    """
+    try:
+        os.close(fd)
+    except OSError:
+        pass
