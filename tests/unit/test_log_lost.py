@@ -167,3 +167,16 @@ class WriterTests(LostCase):
         writer.use_files([pipe])
         writer._write_out()
         self.assertEqual(writer.lost, 3)
+
+    def test_after_a_file_is_gone(self) -> None:
+        """What an exchange had for a file that no site uses any more is lost to it."""
+        writer = self.writer()
+        writer.use_files([self.path("file")])
+        writer.write("one", self.path("file"))
+        writer.use_files([])
+        writer.write("two", self.path("file"))
+        writer.write("three")
+        writer._write_out()
+        self.assertEqual(writer.lost, 1)
+        self.assertEqual(Path(self.path("file")).read_text(), "one\n")
+        self.assertEqual(Path(self.path("stdout")).read_text(), "one\ntwo\nthree\n")

@@ -77,7 +77,7 @@ class LogWriter:
         self._taken = 0
         self._refused = 0
         self._refused_told = 0
-        self._lost_before = 0  # by sinks that are closed
+        self._lost_before = 0  # by sinks that are closed, and after that
         self._closing = Event()
         self._closed = False
         self._deadline = 0.0
@@ -218,6 +218,8 @@ class LogWriter:
         for path, site_lines in self._site_lines.items():
             if path in self._sites:
                 self._sites[path].add(_encode(site_lines))
+            else:  # of an exchange that outlasts the configuration it began with
+                self._lost_before += len(site_lines)
         self._site_lines.clear()
 
     def _flush(self) -> None:
