@@ -50,6 +50,27 @@ class SuccessTests(ReloadCase):
         self.successResultOf(asked)
         self.assertEqual(self.notifier.heard, ["reloading", "ready: 1 sites, generation 2"])
 
+    def test_log_files(self) -> None:
+        """Log files are opened in a thread too, once everything else is known to be well."""
+        path = self.folder / "a.log"
+        logged = site("b.test", log_file_path=str(path))
+        self.file.now = self.configuration("a.test", sites=(logged,))
+        before = self.state()
+        self.threads.held = True
+        asked = self.reload.request()
+        self.threads.run()
+        self.assertNoResult(asked)
+        self.assertEqual((self.state(), path.exists()), (before, False))
+        self.threads.run()
+        self.assertTrue(self.successResultOf(asked).changed)
+        self.file.now = self.configuration("a.test", sites=(logged,), rate_limit=RateLimit(1, 2))
+        asked = self.reload.request()
+        self.threads.run()
+        self.assertTrue(self.successResultOf(asked).changed)
+        self.writer.write("line", str(path))
+        self.writer.close()
+        self.assertEqual(path.read_text(), "line\n")
+
     def test_nothing_is_served_before_the_end(self) -> None:
         """While a configuration is read and built the old one is served, whole."""
         before = self.state()

@@ -6,7 +6,7 @@ Refuses to know when and why that happens (``reload``, ``certificate_watch``), a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import evolve, frozen
@@ -122,15 +122,22 @@ class Generations:
         """
         load_certificates(configuration, self._identities, self._wall())
 
-    def adopt(self, generation: Generation) -> None:
+    def unopened(self, generation: Generation) -> frozenset[str]:
+        """The log files that :meth:`adopt` would have to open, which may take its time."""
+        return self._writer.unopened(_log_files(generation.configuration))
+
+    def adopt(self, generation: Generation, opened: Mapping[str, int] | None = None) -> None:
         """Serve ``generation`` from now on; exchanges under way end with what they began with.
+
+        Args:
+            generation: that has been built.
+            opened: descriptors of the log files that were :meth:`unopened`, if there are any yet.
 
         Raises:
             ConfigErrors: a log file cannot be opened; everything stays as it is.
         """
-        paths = {site.log_file_path for site in generation.configuration.all_sites()}
         try:
-            self._writer.use_files({path for path in paths if path})
+            self._writer.use_files(_log_files(generation.configuration), opened)
         except ConfigError as error:
             raise ConfigErrors([error]) from None
         self.workshop.adopt(generation.compiled)
@@ -164,3 +171,7 @@ class Generations:
     def _present(self, certificates: Certificates) -> None:
         for where, port in self.tls_ports.items():
             port.choose = certificates.selections[where]
+
+
+def _log_files(configuration: Configuration) -> set[str]:
+    return {site.log_file_path for site in configuration.all_sites() if site.log_file_path}

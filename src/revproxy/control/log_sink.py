@@ -10,7 +10,7 @@ import os
 import select
 import stat
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from revproxy.errors import ConfigError
 
@@ -42,6 +42,23 @@ def open_log_file(path: str) -> int:
     except (OSError, ValueError) as error:
         cause = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(path, f"cannot be opened for logging: {cause}") from None
+
+
+def open_log_files(paths: Collection[str]) -> dict[str, int]:
+    """Open each of ``paths`` as :func:`open_log_file` does; a thread may do it.
+
+    Raises:
+        ConfigError: one cannot be opened. Then none stays open.
+    """
+    opened: dict[str, int] = {}
+    try:
+        for path in sorted(paths):
+            opened[path] = open_log_file(path)
+    except ConfigError:
+        for fd in opened.values():
+            os.close(fd)
+        raise
+    return opened
 
 
 class LogSink:

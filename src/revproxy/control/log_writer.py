@@ -11,15 +11,14 @@ idle one none.
 
 from __future__ import annotations
 
-import os
 import select
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from queue import SimpleQueue
 from threading import Event, Thread
 
-from revproxy.control.log_sink import LogSink, open_log_file
+from revproxy.control.log_sink import LogSink, open_log_file, open_log_files
 from revproxy.control.record_log import Records
 from revproxy.errors import ConfigError
 
@@ -115,23 +114,25 @@ class LogWriter:
         self._accepted += len(line) + LINE_COST
         self._queue.put(line if also is None else (line, also))
 
-    def use_files(self, paths: Collection[str]) -> None:
-        """Open the files of ``paths`` where they are not open yet, and close all other ones.
+    def unopened(self, paths: Collection[str]) -> frozenset[str]:
+        """Those of ``paths`` that :meth:`use_files` would have to open."""
+        return frozenset(paths) - self._site_paths - {self._file_path}
+
+    def use_files(self, paths: Collection[str], opened: Mapping[str, int] | None = None) -> None:
+        """Write to the files of ``paths`` from now on, and close all other ones.
+
+        Args:
+            paths: of the files.
+            opened: descriptors of those that were :meth:`unopened`; by default they are opened
+                now, which may take as long as their file system likes.
 
         Raises:
             ConfigError: one cannot be opened. Then nothing has changed.
         """
-        wanted = frozenset(paths) - {self._file_path}
-        opened: dict[str, int] = {}
-        try:
-            for path in sorted(wanted - self._site_paths):
-                opened[path] = open_log_file(path)
-        except ConfigError:
-            for fd in opened.values():
-                os.close(fd)
-            raise
-        self._site_paths = wanted
-        self._queue.put(partial(self._set_files, opened, wanted))
+        if opened is None:
+            opened = open_log_files(self.unopened(paths))
+        self._site_paths = frozenset(paths) - {self._file_path}
+        self._queue.put(partial(self._set_files, opened, self._site_paths))
 
     @property
     def lost(self) -> int:
@@ -235,7 +236,7 @@ class LogWriter:
                 fields = (("status", "error"), ("sink", sink.name), ("error", error.message))
                 self._lines.append(self._records.line("error", "LOG_REOPEN", fields))
 
-    def _set_files(self, opened: dict[str, int], wanted: frozenset[str]) -> None:
+    def _set_files(self, opened: Mapping[str, int], wanted: frozenset[str]) -> None:
         for path in [path for path in self._sites if path not in wanted]:
             sink = self._sites.pop(path)
             sink.flush()

@@ -24,8 +24,9 @@ from twisted.python.failure import Failure
 
 from revproxy.control.changes import differences, reloadable
 from revproxy.control.generation import Generation, Generations
+from revproxy.control.log_sink import open_log_files
 from revproxy.control.systemd import Notifier
-from revproxy.errors import ConfigErrors
+from revproxy.errors import ConfigError, ConfigErrors
 from revproxy.model.configuration import Configuration
 from revproxy.model.seams import AccessLog
 
@@ -186,12 +187,21 @@ class Reload:
             generation, outcome = prepared
             self._refuse_if_impossible()  # the end may have begun meanwhile
             if outcome.changed:
-                self._generations.adopt(generation)
+                await self._swap(generation)
             status = f"{outcome.sites} sites, generation {outcome.generation}"
         finally:
             if not self._generations.router.plan.draining:
                 self._notifier.ready(status)
         return outcome
+
+    async def _swap(self, generation: Generation) -> None:
+        opened: dict[str, int] = {}
+        if paths := self._generations.unopened(generation):
+            try:
+                opened = await self._in_thread(lambda: open_log_files(paths))
+            except ConfigError as error:
+                raise ConfigErrors([error]) from None
+        self._generations.adopt(generation, opened)
 
     def _refuse_if_impossible(self) -> None:
         if self._read is None:
