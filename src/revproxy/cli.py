@@ -1,6 +1,7 @@
 """The ``revproxy`` command: run, validate, demo, version, and what asks a running proxy.
 
-Owns the command line. Refuses to know how anything is done.
+Owns the command line. Refuses to know how anything is done. What a command alone needs it imports
+itself: a question to a running proxy takes less time than Twisted does to be imported.
 """
 
 from __future__ import annotations
@@ -18,10 +19,9 @@ from attrs import frozen
 import revproxy
 from revproxy.control.admin.client import NoAnswerError, ask
 from revproxy.control.admin.text import shown
-from revproxy.control.process import hold_signals
-from revproxy.net.reactor import install
+from revproxy.control.early_signals import hold_signals
+from revproxy.settings import DEFAULT_CONFIG
 from revproxy.settings.admin_path import admin_path
-from revproxy.tap import DEFAULT_CONFIG, read_configuration, reader
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -128,6 +128,9 @@ class _Choices:
 
 def _run(options: argparse.Namespace) -> None:
     hold_signals()
+    from revproxy.net.reactor import install  # noqa: PLC0415
+    from revproxy.tap import read_configuration, reader  # noqa: PLC0415
+
     choices = _Choices(options, options.validate)
     configuration = read_configuration(choices)
     install()
@@ -141,10 +144,14 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _validate(options: argparse.Namespace) -> None:
+    from revproxy.tap import read_configuration  # noqa: PLC0415
+
     read_configuration(_Choices(options, True))
 
 
 def _demo(options: argparse.Namespace) -> None:
+    from revproxy.net.reactor import install  # noqa: PLC0415
+
     install()
     from twisted.internet import reactor  # noqa: PLC0415
 

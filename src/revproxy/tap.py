@@ -17,15 +17,14 @@ from twisted.python import usage
 from zope.interface import implementer
 
 import revproxy
-from revproxy.control.process import hold_signals, obey_signals, or_exit, prepare
+from revproxy.control.early_signals import hold_signals
+from revproxy.control.process import obey_signals, or_exit, prepare
 from revproxy.control.proxy import Proxy, check
 from revproxy.control.record_log import observe_twisted
 from revproxy.errors import ConfigErrors
 from revproxy.model.configuration import Configuration
 from revproxy.net.reactor import install
-from revproxy.settings import load
-
-DEFAULT_CONFIG = "/etc/reverse-proxy/config.toml"
+from revproxy.settings import DEFAULT_CONFIG, load
 
 
 @implementer(ILogObserver)

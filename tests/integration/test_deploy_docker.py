@@ -18,7 +18,7 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from revproxy.model.configuration import Configuration
-from revproxy.tap import DEFAULT_CONFIG
+from revproxy.settings import DEFAULT_CONFIG
 from tests.support.proxy import RunningProxy, free_port
 
 ROOT = Path(__file__).resolve().parents[2]

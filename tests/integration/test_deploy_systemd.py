@@ -14,7 +14,7 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from revproxy.model.configuration import Configuration
-from revproxy.tap import DEFAULT_CONFIG
+from revproxy.settings import DEFAULT_CONFIG
 from tests.support.certificates import authority
 from tests.support.peers import require
 from tests.support.proxy import RUN, RunningProxy, free_port, with_sources

@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from threading import Thread
@@ -221,3 +223,13 @@ class AdminTests(CommandCase):
             thread.join(20)
         self.assertEqual(heard, [b"reopen-logs\n"])
         self.assertEqual(self.printed.getvalue(), "the log files are being opened again\n")
+
+
+class ImportTests(CommandCase):
+    """What is imported before a command has been chosen; in a process of its own."""
+
+    def test_light(self) -> None:
+        """Whoever only asks a running proxy, or holds signals back, does not wait for Twisted."""
+        code = "import sys; import revproxy.cli; sys.exit('twisted' in sys.modules)"
+        done = subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
+        self.assertEqual(done.returncode, 0)

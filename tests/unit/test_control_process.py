@@ -14,8 +14,9 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from revproxy.control import process
+from revproxy.control.early_signals import hold_signals
 from revproxy.control.listening import BindError
-from revproxy.control.process import hold_signals, obey_signals, or_exit, prepare, run
+from revproxy.control.process import obey_signals, or_exit, prepare, run
 from revproxy.control.reload import ReloadRefusedError
 from revproxy.control.resolution import Resolver
 from revproxy.errors import ConfigError, ConfigErrors

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, TypeVar
 from twisted.logger import Logger, globalLogBeginner
 from twisted.python.failure import Failure
 
+from revproxy.control.early_signals import release_signals
 from revproxy.control.listening import BindError
 from revproxy.control.proxy import Proxy
 from revproxy.control.record_log import observe_twisted
@@ -22,9 +23,6 @@ from revproxy.control.resolution import Resolver
 from revproxy.errors import ConfigErrors
 
 T = TypeVar("T")
-
-_LATER = frozenset({signal.SIGHUP, signal.SIGUSR1})
-"""What has no meaning before the proxy runs."""
 
 _log = Logger()
 
@@ -51,15 +49,6 @@ def _exit(pid_file: str | None) -> NoReturn:
         except OSError:
             pass
     sys.exit(1)
-
-
-def hold_signals() -> None:
-    """Let what asks for a reload, or for log files to be opened again, wait for the reactor.
-
-    Called first of all: such a signal would end a process that is still reading its
-    configuration. :func:`obey_signals` acts on it as soon as it can.
-    """
-    signal.pthread_sigmask(signal.SIG_BLOCK, _LATER)
 
 
 def obey_signals(proxy: Proxy, reactor: Any, *, hangup_ends: bool = False) -> None:
@@ -101,7 +90,7 @@ def obey_signals(proxy: Proxy, reactor: Any, *, hangup_ends: bool = False) -> No
     def install() -> None:
         for number, action in actions.items():
             signal.signal(number, lambda *_, action=action: reactor.callFromThread(action))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _LATER)
+        release_signals()
 
     reactor.callWhenRunning(install)
 

@@ -22,7 +22,10 @@ from revproxy.settings.section import Reading, built
 from revproxy.settings.suggest import shown
 from revproxy.settings.tables import included_file, main_file
 
-__all__ = ["load", "parse"]
+__all__ = ["DEFAULT_CONFIG", "load", "parse"]
+
+DEFAULT_CONFIG = "/etc/reverse-proxy/config.toml"
+"""The file that commands read which are given none."""
 
 
 def load(
