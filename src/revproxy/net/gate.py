@@ -45,13 +45,14 @@ class Gate:
         self._connections = connections
         self._reactor = reactor
         self._held: set[Accepting] = set()
+        self._exhausted = 0
         self._quiet: dict[str, float] = {}
         self.emptied: Callable[[], None] = lambda: None
 
     @property
     def closed(self) -> bool:
-        """Whether a port waits for a connection to end."""
-        return bool(self._held)
+        """Whether a port waits: for a connection to end, or to try again."""
+        return bool(self._held or self._exhausted)
 
     def hold(self, port: Accepting) -> bool:
         """Pause ``port`` if there are too many connections; returns whether there are."""
@@ -64,7 +65,12 @@ class Gate:
     def exhausted(self, port: Accepting) -> None:
         """No descriptor is left for what ``port`` would accept: it tries again in a while."""
         port.stop_accepting()
-        self._reactor.callLater(EXHAUSTED_SECS, port.go_on_accepting)
+        self._exhausted += 1
+        self._reactor.callLater(EXHAUSTED_SECS, self._try_again, port)
+
+    def _try_again(self, port: Accepting) -> None:
+        self._exhausted -= 1
+        port.go_on_accepting()
 
     def left(self) -> None:
         """A connection has ended, or there may be more of them."""

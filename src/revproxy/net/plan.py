@@ -1,7 +1,7 @@
 """What one generation of the configuration comes to on the hot path.
 
 Owns the compiled form: everything a request needs is a field here, computed once. Refuses to know
-where it was compiled (``control/generation.py``) and when it is replaced.
+where it was compiled (``control/workshop.py``) and when it is replaced.
 """
 
 from __future__ import annotations
