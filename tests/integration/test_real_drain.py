@@ -200,7 +200,7 @@ class OpenConnectionTests(DrainCase):
         self.assertEqual(self.proxy.wait(5), 0)
         self.assertLess(time.monotonic() - started, 2)
         self.proxy.wait_for_line("WARN DRAIN cut=1")
-        self.proxy.wait_for_line("REQUEST .*path=/hang status=200 .*cut=downstream")
+        self.proxy.wait_for_line("REQUEST .*path=/hang status=200 .*cut=shutdown")
 
 
 class DeadlineTests(DrainCase):

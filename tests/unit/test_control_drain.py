@@ -31,10 +31,10 @@ class Open:
         self.gone = False
 
     def drain(self) -> None:
-        self.told.append("drain" if self.end.stage.port.router.plan.draining else "too early")
+        self.told.append("drain" if self.end.stage.port.router.draining else "too early")
 
-    def abortConnection(self) -> None:
-        self.told.append("abort")
+    def cut(self) -> None:
+        self.told.append("cut")
         self.end.stage.reactor.callLater(0, self.leave)
 
     def leave(self) -> None:
@@ -75,9 +75,9 @@ class DrainCase(SynchronousTestCase):
 class DrainTests(DrainCase):
     def test_nobody(self) -> None:
         """Where there is no connection the end is at once, and leaves no timer."""
-        self.assertFalse(self.drain.begun)
+        self.assertFalse(self.stage.port.router.draining)
         self.successResultOf(self.drain.begin())
-        self.assertTrue(self.drain.begun)
+        self.assertTrue(self.stage.port.router.draining)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_everybody_is_told(self) -> None:
@@ -109,7 +109,7 @@ class DrainTests(DrainCase):
         self.drain.cut()
         self.reactor.advance(0)
         self.successResultOf(done)
-        self.assertEqual((opened[0].told, opened[-1].told), (["drain", "abort"], ["abort"]))
+        self.assertEqual((opened[0].told, opened[-1].told), (["drain", "cut"], ["cut"]))
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_last_one_has_gone(self) -> None:
@@ -130,7 +130,7 @@ class DrainTests(DrainCase):
         self.reactor.advance(TIMEOUT - 0.1)
         self.assertEqual(second.told, ["drain"])
         self.reactor.advance(0.1)
-        self.assertEqual((first.told, second.told), (["drain"], ["drain", "abort"]))
+        self.assertEqual((first.told, second.told), (["drain"], ["drain", "cut"]))
         self.reactor.advance(0)
         self.successResultOf(done)
         self.assertEqual(self.records()[1:], [{"level": "warn", "cut": 1}])
@@ -142,7 +142,7 @@ class DrainTests(DrainCase):
         done = self.drain_by(0).begin()
         self.reactor.advance(0)
         self.reactor.advance(0)
-        self.assertEqual(one.told, ["drain", "abort"])
+        self.assertEqual(one.told, ["drain", "cut"])
         self.successResultOf(done)
 
     def test_cut_early(self) -> None:
@@ -150,7 +150,7 @@ class DrainTests(DrainCase):
         (one,) = self.open(1)
         done = self.drain.begin()
         self.drain.cut()
-        self.assertEqual(one.told, ["drain", "abort"])
+        self.assertEqual(one.told, ["drain", "cut"])
         self.reactor.advance(0)
         self.successResultOf(done)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
@@ -159,7 +159,7 @@ class DrainTests(DrainCase):
         """Connections that are still there after a cut are not waited for."""
         (one,) = self.open(1)
         done = self.drain.begin()
-        self.patch(one, "abortConnection", lambda: None)
+        self.patch(one, "cut", lambda: None)
         self.drain.cut()
         self.reactor.advance(ABORT_SECS - 0.1)
         self.assertNoResult(done)
@@ -182,7 +182,7 @@ class DrainTests(DrainCase):
         self.assertEqual((one.told, self.log.records), ([], []))
         done = self.drain.begin()
         self.reactor.advance(0)
-        self.assertEqual(one.told, ["drain", "abort"])
+        self.assertEqual(one.told, ["drain", "cut"])
         self.reactor.advance(0)
         self.successResultOf(done)
 
@@ -248,7 +248,7 @@ class ConversationTests(PlaybookCase):
         self.scene.reactor.run()
         self.assertEqual((down.ended, down.heard()), ("aborted", OK[:-1]))
         self.successResultOf(done)
-        self.assertEqual(self.scene.log.requests[0]["cut"], "downstream")
+        self.assertEqual(self.scene.log.requests[0]["cut"], "shutdown")
 
     def test_fresh(self) -> None:
         """A connection that has not said a word yet has a moment to do so."""

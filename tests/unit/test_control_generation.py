@@ -167,7 +167,7 @@ class AdoptTests(GenerationCase):
         self.adopt(self.configuration("a.test", limits=Limits(max_connections=1)))
         port, door = PlainPort(self.port), Door()
         port.connected(Accepted())
-        self.assertTrue(port.full(door))
+        port.crowded(door)
         self.adopt(self.configuration("a.test", limits=Limits(max_connections=1)))
         self.assertFalse(door.accepting)
         self.adopt(self.configuration("a.test", limits=Limits(max_connections=2)))
@@ -175,13 +175,13 @@ class AdoptTests(GenerationCase):
 
     def test_fewer_connections(self) -> None:
         """A lower limit closes nothing, and keeps ports from accepting more."""
-        port, door = PlainPort(self.port), Door()
+        port = PlainPort(self.port)
         accepted = [Accepted() for _ in range(3)]
         for one in accepted:
             port.connected(one)
         self.adopt(self.configuration("a.test", limits=Limits(max_connections=2)))
         self.assertTrue(all(one.reading for one in accepted))
-        self.assertTrue(port.full(door))
+        self.assertTrue(port.full())
 
     def test_draining_survives(self) -> None:
         """A process that is about to end remains so, whatever is served."""
@@ -191,7 +191,7 @@ class AdoptTests(GenerationCase):
         drain = Drain(Clock(), router, self.connections, self.gate, self.log, 30)
         done = drain.begin()
         self.adopt(self.configuration("a.test", rate_limit=RateLimit(1, 2)))
-        self.assertTrue(router.plan.draining)
+        self.assertTrue(router.draining)
         self.assertEqual(router.plan.limiter.burst, 2)
         self.assertNoResult(done)
 

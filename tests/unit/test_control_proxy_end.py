@@ -40,8 +40,8 @@ class LastConnection:
         bound = [port.bound for port in self.proxy.ports]
         self.told.append(f"drain, of {len(bound)} ports {sum(bound)} bound")
 
-    def abortConnection(self) -> None:
-        self.told.append("abort")
+    def cut(self) -> None:
+        self.told.append("cut")
 
     def leave(self) -> None:
         """Be gone."""
@@ -205,7 +205,7 @@ class EndTests(EndCase):
         self.assertFalse(self.listening(8443) or self.listening(8080))
         self.assertTrue(self.listening(HEALTH))
         self.assertTrue(self.admin.is_socket())
-        self.assertTrue(proxy.router.plan.draining)
+        self.assertTrue(proxy.router.draining)
         self.reactor.advance(5)
         self.assertNoResult(stopped)
         last.leave()
@@ -237,7 +237,7 @@ class EndTests(EndCase):
         self.reactor.pump([1.0] * 6)
         self.assertEqual(len(last.told), 1)
         self.reactor.advance(1)
-        self.assertEqual(last.told[1:], ["abort"])
+        self.assertEqual(last.told[1:], ["cut"])
         last.leave()
         self.successResultOf(stopped)
 
@@ -273,7 +273,7 @@ class EndTests(EndCase):
         proxy.drain.cut()
         stopped = proxy.stopService()
         self.reactor.advance(0)
-        self.assertEqual(last.told[1:], ["abort"])
+        self.assertEqual(last.told[1:], ["cut"])
         last.leave()
         self.successResultOf(stopped)
 

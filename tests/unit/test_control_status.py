@@ -124,7 +124,7 @@ class SummaryTests(StatusCase):
             def stop_accepting(self) -> None:
                 """Nothing is accepted here."""
 
-        self.assertTrue(self.proxied.gate.hold(Port()))  # type: ignore[arg-type]
+        self.proxied.gate.hold(Port())  # type: ignore[arg-type]
         self.assertFalse(self.status.summary()["connections"]["accepting"])
 
     def test_requests(self) -> None:

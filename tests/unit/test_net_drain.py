@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from attrs import evolve
-
 from revproxy.model.configuration import Limits, Timeouts
 from revproxy.net.downstream import FIRST_REQUEST_SECS
 from tests.support.playbook import (
@@ -43,7 +41,7 @@ class DrainCase(PlaybookCase):
     def drain(self, stage: Stage) -> None:
         """The process is about to end."""
         router = stage.port.router
-        router.plan = evolve(router.plan, draining=True)
+        router.draining = True
         for peer in stage.peers:
             if peer.is_downstream and not peer.ended:
                 peer.protocol.drain()

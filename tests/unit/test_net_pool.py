@@ -92,7 +92,7 @@ class AttemptTests(PlaybookCase):
         for failure, reason in (
             (error.ConnectionRefusedError(), "connection refused"),
             (error.TCPTimedOutError(), "connection timed out"),
-            (error.ConnectError(errno.ENOENT), f"connect failed (errno {errno.ENOENT})"),
+            (error.ConnectError(errno.ENOENT), "connect failed: no such file or directory"),
             (error.ConnectError(), "connect failed"),
         ):
             stage = self.stage()

@@ -59,6 +59,17 @@ class PortTests(PlaybookCase):
         port.disconnected(first)
         self.assertTrue(second.reading)
 
+    def test_idle_ones_make_room(self) -> None:
+        """At the limit of all, as many idle connections close as it takes to go on."""
+        stage = self.stage()
+        port = self.port(stage)
+        stage.port.connections.configure(4, 0)
+        busy, first, second = Accepted(), Accepted(idle=True), Accepted(idle=True)
+        for one in (busy, first, second, Accepted()):
+            port.connected(one)
+        port.crowded(Door())
+        self.assertEqual((busy.asked, first.asked, second.asked), (1, 1, 0))
+
     def test_trusted_proxy(self) -> None:
         """A trusted proxy stands for many clients: it has no limit of its own, even afterwards."""
         stage = self.stage(trusted=(ip_network("192.0.2.0/24"),))
@@ -100,16 +111,17 @@ class PortTests(PlaybookCase):
         stage = self.stage()
         port, door = self.port(stage), Door()
         stage.port.connections.configure(1, 0)
-        self.assertFalse(port.full(door))
+        self.assertFalse(port.full())
         accepted = Accepted()
         port.connected(accepted)
+        self.assertTrue(port.full())
         for _ in range(3):
-            self.assertTrue(port.full(door))
+            port.crowded(door)
         self.assertFalse(door.accepting)
         fields = {"open": 1, "limit": "max_connections"}
         self.assertEqual(stage.log.records, [("warn", "CONNECTION_LIMIT", fields)])
         stage.wait(QUIET_SECS)
-        self.assertTrue(port.full(door))
+        port.crowded(door)
         self.assertEqual(len(stage.log.records), 2)
         port.disconnected(accepted)
         self.assertTrue(door.accepting)
@@ -142,7 +154,7 @@ class PortTests(PlaybookCase):
             port.exhausted(door)
         stage.port.connections.configure(2, 1)
         for port in ports:
-            port.full(door)
+            port.crowded(door)
         limits = [fields["limit"] for _, _, fields in stage.log.records]
         self.assertEqual(limits, ["max_connections_per_ip", "descriptors", "max_connections"])
         stage.wait(EXHAUSTED_SECS)

@@ -66,7 +66,7 @@ class TlsCase(PlaybookCase):
     def drain(self, stage: Stage) -> None:
         """The process is about to end."""
         router = stage.port.router
-        router.plan = evolve(router.plan, draining=True)
+        router.draining = True
         for transport in stage.port.connections.all():
             transport.protocol.drain()
         stage.reactor.run()

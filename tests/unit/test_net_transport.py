@@ -313,10 +313,14 @@ class AcceptingFactory(RecordingFactory):
     def __init__(self) -> None:
         super().__init__()
         self.told_exhausted: list[object] = []
+        self.told_crowded = 0
 
-    def full(self, port: object) -> bool:
+    def full(self) -> bool:
         """Whether as many have come as there is room for."""
         return self.room is not None and len(self.came) >= self.room
+
+    def crowded(self, port: object) -> None:
+        self.told_crowded += 1
 
     def exhausted(self, port: object) -> None:
         self.told_exhausted.append(port)
@@ -439,7 +443,9 @@ class PortTests(SynchronousTestCase):
         self.factory.room = 2
         clients = [self.connect() for _ in range(3)]
         self.port.doRead()
-        self.assertEqual(len(self.factory.came), 2)
+        self.assertEqual((len(self.factory.came), self.factory.told_crowded), (2, 0))
+        self.port.doRead()  # which is called because there is one more
+        self.assertEqual((len(self.factory.came), self.factory.told_crowded), (2, 1))
         self.factory.room = None
         self.port.doRead()
         self.assertEqual(len(self.factory.came), len(clients))

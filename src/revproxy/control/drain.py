@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import evolve
 from twisted.internet.defer import Deferred
 
 from revproxy.model.seams import AccessLog
@@ -31,7 +30,7 @@ class Drain:
 
     Args:
         reactor: for the time.
-        router: its plan makes every answer a connection's last.
+        router: tells connections to come that the end has begun.
         connections: the open ones.
         gate: tells when the last has gone.
         log: told of the beginning and of a cut.
@@ -57,11 +56,6 @@ class Drain:
         self._timer: Any = None
         self._untold: list[Downstream] = []
 
-    @property
-    def begun(self) -> bool:
-        """Whether the process is about to end."""
-        return self._router.plan.draining
-
     def begin(self) -> Deferred[None]:
         """Let connections end; called once, after the last has been accepted.
 
@@ -73,7 +67,7 @@ class Drain:
         open_now = self._connections.total
         fields = (("connections", open_now), ("timeout_secs", self._timeout))
         self._log.record("info", "DRAIN", fields)
-        self._router.plan = evolve(self._router.plan, draining=True)
+        self._router.draining = True
         self._gate.emptied = self._finished
         self._timer = self._reactor.callLater(self._timeout, self.cut)
         # Their protocols, which stay when a connection goes before its turn.
@@ -102,7 +96,7 @@ class Drain:
             self._timer.cancel()
         self._timer = self._reactor.callLater(ABORT_SECS, self._finished)
         for transport in self._connections.all():
-            transport.abortConnection()
+            transport.protocol.cut()
 
     def _finished(self) -> None:
         done, self._done = self._done, None

@@ -148,8 +148,7 @@ class Generations:
         for transport in promoted:
             transport.resumeProducing()
         self.gate.left()
-        draining = self.router.plan.draining
-        self.router.plan = evolve(generation.compiled.plan, draining=draining)
+        self.router.plan = generation.compiled.plan
         self.current = generation
         self._present(generation.certificates)
 

@@ -190,7 +190,7 @@ class Reload:
                 await self._swap(generation)
             status = f"{outcome.sites} sites, generation {outcome.generation}"
         finally:
-            if not self._generations.router.plan.draining:
+            if not self._generations.router.draining:
                 self._notifier.ready(status)
         return outcome
 
@@ -206,7 +206,7 @@ class Reload:
     def _refuse_if_impossible(self) -> None:
         if self._read is None:
             raise ReloadRefusedError("there is no configuration file to read again")
-        if self._generations.router.plan.draining:
+        if self._generations.router.draining:
             raise ReloadRefusedError("the process is about to end")
 
     def _prepare(self) -> tuple[Generation, Outcome]:

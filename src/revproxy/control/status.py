@@ -82,7 +82,7 @@ class Status:
             "version": revproxy.__version__,
             "pid": os.getpid(),
             "generation": current.number,
-            "draining": self._generations.router.plan.draining,
+            "draining": self._generations.router.draining,
             "restart_required": list(self._reload.restart_required),
             "listeners": [f"{port.address} port {port.port}" for port in self._ports],
             "connections": self._connection_figures(),
@@ -155,7 +155,7 @@ class Status:
         return list(islice(self._missing(), MOST_ENTRIES))
 
     def _missing(self) -> Iterator[str]:
-        if self._generations.router.plan.draining:
+        if self._generations.router.draining:
             yield "draining: the process is about to end"
         for port in self._ports:
             if not port.bound:

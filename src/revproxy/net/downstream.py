@@ -55,5 +55,8 @@ class Downstream(Protocol):
         :data:`FIRST_REQUEST_SECS` for it. Whatever is answered from now on is the last answer.
         """
 
+    def cut(self) -> None:
+        """The time of the process is up: end at once."""
+
     def summary(self) -> Summary:
         """What it is doing."""

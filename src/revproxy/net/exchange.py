@@ -81,13 +81,13 @@ class Exchange:
         if route is None or (
             route.listeners is not None and self.front.port.bind_addr not in route.listeners
         ):
-            self._answer(404)
+            self._answer(404, error="no site has this host")
         elif not self.front.port.secure:
             self._redirect()
         elif self.front.identity is not None and not self.front.identity.covers(head.host):
-            self._answer(421)
+            self._answer(421, error="the certificate does not cover this host")
         elif head.content_length > plan.body_limit:
-            self._answer(413, close=True)
+            self._answer(413, close=True, error="request body too large")
         else:
             self._route = route
             if head.expect_continue and head.content_length:
@@ -113,12 +113,12 @@ class Exchange:
         if self._connection is not None and not self.holding:
             self._connection.end()
 
-    def lost(self) -> None:
-        """The downstream is gone."""
+    def lost(self, by: str = "downstream") -> None:
+        """The downstream is gone; ``by`` says who has ended its connection."""
         if not self._response_begun:
             self._status = CLIENT_CLOSED
         self._drop_upstream()
-        self._record((("cut", "downstream"),))
+        self._record((("cut", by),))
 
     def refused(self, error: ProxyError) -> None:
         """The front cannot go on with the request body: invalid, too large, too slow."""
@@ -255,7 +255,8 @@ class Exchange:
         head = self.head
         if head.method != b"OPTIONS":
             allow = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
-            self._answer(405, [(b"Allow", allow)], close=head.method == b"CONNECT")
+            refused = "method not allowed"
+            self._answer(405, [(b"Allow", allow)], close=head.method == b"CONNECT", error=refused)
             return True
         if head.target == b"*" or head.max_forwards == 0:
             self._answer(204)

@@ -16,6 +16,9 @@ from revproxy.policy.connection_limit import ConnectionLimit
 EXHAUSTED_SECS = 1.0
 """For how long a port does not try again when there was no descriptor for a connection."""
 
+HELD_SECS = 1.0
+"""For how long a port does not look again whether there is room."""
+
 QUIET_SECS = 10.0
 """One cause makes one record in this time."""
 
@@ -46,6 +49,7 @@ class Gate:
         self._reactor = reactor
         self._held: set[Accepting] = set()
         self._exhausted = 0
+        self._asking = False
         self._quiet: dict[str, float] = {}
         self.emptied: Callable[[], None] = lambda: None
 
@@ -54,13 +58,23 @@ class Gate:
         """Whether a port waits: for a connection to end, or to try again."""
         return bool(self._held or self._exhausted)
 
-    def hold(self, port: Accepting) -> bool:
-        """Pause ``port`` if there are too many connections; returns whether there are."""
-        if not self._connections.full:
-            return False
+    def hold(self, port: Accepting) -> None:
+        """Pause ``port`` until some connections have ended, and ask it again in a while."""
         port.stop_accepting()
         self._held.add(port)
-        return True
+        if not self._asking:
+            self._asking = True
+            self._reactor.callLater(HELD_SECS, self._ask_again)
+
+    def _ask_again(self) -> None:
+        """Connections may be idle now that were not when the ports were paused."""
+        self._asking = False
+        self._go_on()
+
+    def _go_on(self) -> None:
+        held, self._held = self._held, set()
+        for port in held:
+            port.go_on_accepting()
 
     def exhausted(self, port: Accepting) -> None:
         """No descriptor is left for what ``port`` would accept: it tries again in a while."""
@@ -77,14 +91,16 @@ class Gate:
         if not self._connections.total:
             self.emptied()
         if self._held and self._has_room():
-            held, self._held = self._held, set()
-            for port in held:
-                port.go_on_accepting()
+            self._go_on()
+
+    @property
+    def room(self) -> int:
+        """How many have to end before ports go on: to go on for each one would cost two calls."""
+        return max(1, self._connections.most // 64)
 
     def _has_room(self) -> bool:
-        """Whether it is worth while: opening for each single one would cost two calls each."""
         most = self._connections.most
-        return not most or self._connections.total <= most - max(1, most // 64)
+        return not most or self._connections.total <= most - self.room
 
     def due(self, cause: str) -> bool:
         """Whether a record of ``cause`` may be written now."""

@@ -54,7 +54,7 @@ class H1Front(H1Requests):
         transport.registerProducer(self, True)
         self.deadline = self._deadlines.after(self._plan.timeouts.request_head_secs)
         self._deadlines.watch(self)
-        if self._plan.draining:
+        if self.port.router.draining:
             self.drain()
 
     def dataReceived(self, data: bytes) -> None:
@@ -191,10 +191,10 @@ class H1Front(H1Requests):
     def _no_more_requests(self) -> None:
         self._leave().close()
 
-    def _lose_exchange(self) -> None:
+    def _lose_exchange(self, by: str = "downstream") -> None:
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
-            exchange.lost()
+            exchange.lost(by)
 
     def _next(self) -> None:
         self._state = State.HEAD
@@ -239,6 +239,11 @@ class H1Front(H1Requests):
     def _is_fresh(self) -> bool:
         """Whether nothing of a first request has come."""
         return not (self._idle or self._head_begun or self._buffer)
+
+    def cut(self) -> None:
+        """Cut the connection, and the exchange that is under way."""
+        self._lose_exchange("shutdown")
+        self.transport.abortConnection()
 
     def summary(self) -> Summary:
         """What the connection is doing."""

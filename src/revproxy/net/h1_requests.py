@@ -255,8 +255,8 @@ class H1Requests:
         """Close, but let the downstream read the answer."""
         raise NotImplementedError
 
-    def _lose_exchange(self) -> None:
-        """The exchange has no downstream any more."""
+    def _lose_exchange(self, by: str = "downstream") -> None:
+        """The exchange has no downstream any more; ``by`` says who has ended it."""
         raise NotImplementedError
 
     def _next(self) -> None:

@@ -54,7 +54,6 @@ class Plan:
         date: the current ``Date`` field value.
         responses: how many requests were answered, by the first digit of the status; all
             generations count in the same list.
-        draining: whether the process is about to end: every answer is its connection's last.
     """
 
     routes: HostRoutes[Route]
@@ -69,7 +68,6 @@ class Plan:
     clock: Clock = field(repr=False)
     date: Callable[[], bytes] = field(repr=False)
     responses: list[int] = field(repr=False)
-    draining: bool = False
 
 
 @define(eq=False)
@@ -77,9 +75,14 @@ class ResourceRouter:
     """What every listener shares: the plan that new exchanges begin with.
 
     Assigning :attr:`plan` is the whole swap of a reload; an exchange reads it once.
+
+    Attributes:
+        plan: the present one.
+        draining: whether the process is about to end: every answer is its connection's last.
     """
 
     plan: Plan
+    draining: bool = False
 
 
 @frozen(eq=False)

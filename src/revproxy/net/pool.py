@@ -7,6 +7,7 @@ exchange that waits for a connection.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -209,7 +210,7 @@ class Attempt(ClientFactory):
         try:
             connector.connect()
         except OSError as error:  # UNIX sockets only: no descriptor is left
-            refused = ProxyError(Side.UPSTREAM, 502, f"connect failed (errno {error.errno})")
+            refused = ProxyError(Side.UPSTREAM, 502, _words_of(error.errno or 0))
             self._pool.deadlines.soon(lambda: self._failed(refused))
 
     def expired(self, now: float) -> None:
@@ -292,4 +293,8 @@ def _words(reason: Failure) -> str:
     if reason.check(error.TCPTimedOutError, error.TimeoutError):
         return "connection timed out"
     os_error = getattr(reason.value, "osError", None)
-    return f"connect failed (errno {os_error})" if os_error else "connect failed"
+    return _words_of(os_error) if os_error else "connect failed"
+
+
+def _words_of(os_error: int) -> str:
+    return f"connect failed: {os.strerror(os_error).lower()}"

@@ -28,12 +28,16 @@ class _Port(Factory):
     def __init__(self, port: ListenerPort) -> None:
         self._port = port
 
-    def full(self, listening: Accepting) -> bool:
-        """Whether ``listening`` has to leave what comes in the backlog; it is told when not."""
-        if not self._port.gate.hold(listening):
-            return False
+    def full(self) -> bool:
+        """Whether there are as many connections as there may be."""
+        return self._port.connections.full
+
+    def crowded(self, listening: Accepting) -> None:
+        """Somebody waits at ``listening``, which is told when there is room."""
+        gate = self._port.gate
+        gate.hold(listening)
         self._say("max_connections", (("open", self._port.connections.total),))
-        return True
+        self._make_room(gate.room)
 
     def exhausted(self, listening: Accepting) -> None:
         """There is no descriptor for what ``listening`` would accept."""
@@ -71,6 +75,13 @@ class _Port(Factory):
         if following is not None:
             following.resumeProducing()
         self._port.gate.left()
+
+    def _make_room(self, wanted: int) -> None:
+        """Close ``wanted`` connections that are idle, for which others would have to wait."""
+        for transport in self._port.connections.all():
+            if not wanted:
+                return
+            wanted -= transport.protocol.give_way()
 
     def _say_refused(self, peer: str) -> None:
         fields = (("client_ip", peer), ("open", self._port.connections.total))

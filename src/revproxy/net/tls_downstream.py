@@ -89,6 +89,13 @@ class ServerTls(TlsLayer):
         else:
             self.deadline = min(self.deadline, self._deadlines.after(FIRST_REQUEST_SECS))
 
+    def cut(self) -> None:
+        """End at once."""
+        if self._front is not None:
+            self._front.cut()
+        else:
+            self.transport.abortConnection()
+
     def summary(self) -> Summary:
         """What the connection is doing."""
         name = self.hello.server_name

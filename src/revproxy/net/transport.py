@@ -218,9 +218,9 @@ class EagerUnixConnector(unix.Connector):
 class EagerPort(tcp.Port):
     """A listening TCP port; connections get :class:`EagerServer`.
 
-    Before each connection the port's factory is asked ``full(port)``, and told
-    ``exhausted(port)`` when there was no descriptor for one: both mean that what comes waits in
-    the backlog until the port is told to go on.
+    Before each connection the port's factory is asked whether it is ``full()``. It is told
+    ``crowded(port)`` when somebody waits for that, and ``exhausted(port)`` when there was no
+    descriptor for one: what comes then waits in the backlog until the port is told to go on.
 
     Attributes:
         most_descriptors: a connection whose descriptor has this number or a higher one is not
@@ -234,7 +234,10 @@ class EagerPort(tcp.Port):
         """Accept what has come, as stock Twisted does, less what it does for its own log."""
         factory: Any = self.factory
         for accepted in range(self.numberAccepts):
-            if factory.full(self):
+            if factory.full():
+                # The port is readable because somebody waits; in a later round nobody need to.
+                if not accepted:
+                    factory.crowded(self)
                 return
             try:
                 skt, address = self.socket.accept()

@@ -220,7 +220,7 @@ class UpstreamH1:
         elif not self._request_done and not self.transport.unsent:
             self.deadline = now + self._timeout
         else:
-            self._fail(ProxyError(Side.UPSTREAM, 504, "request timeout"))
+            self._fail(ProxyError(Side.UPSTREAM, 504, "no response in time"))
             exchange.front.flush()
 
     # IPushProducer: the transport's queue towards the upstream
