@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from revproxy.control.admin.protocol import COMMAND_BYTES, COMMAND_SECS, MOST_CONNECTIONS
+from revproxy.control.admin.protocol import (
+    COMMAND_BYTES,
+    COMMAND_SECS,
+    MOST_COMMANDS,
+    MOST_CONNECTIONS,
+    REPLY_SECS,
+)
 from tests.support.admin import STRANGER, AdminSide, Credentials
 
 LONGEST = b"x" * (COMMAND_BYTES - 1)
@@ -186,15 +192,26 @@ class TimeTests(AdminCase):
         self.assertTrue(connection.transport.disconnected)
 
     def test_long_command(self) -> None:
-        """A command takes as long as it takes."""
+        """A command may take much longer than it takes to give it."""
         self.side.answer = waiting = Deferred()
         connection = self.side.connection()
         connection.says(b"reload\n")
-        self.side.clock.pump([COMMAND_SECS] * 20)
+        self.side.clock.pump([COMMAND_SECS] * int(REPLY_SECS / COMMAND_SECS - 1))
         self.assertEqual(connection.heard, b"")
         self.assertFalse(connection.transport.disconnecting)
         waiting.callback({"status": "ok", "late": True})
         self.assertEqual(connection.reply, {"status": "ok", "late": True})
+
+    def test_endless_command(self) -> None:
+        """Whoever waits for a command that does not end is told so."""
+        self.side.answer = waiting = Deferred()
+        connection = self.side.connection()
+        connection.says(b"reload\n")
+        self.side.clock.advance(REPLY_SECS)
+        self.assertEqual(connection.message, "no outcome within 60 s; the command goes on")
+        before = connection.heard
+        waiting.callback({"status": "ok"})
+        self.assertEqual(connection.heard, before)
 
     def test_nothing_is_left(self) -> None:
         """The time limit ends with the connection, wherever that is."""
@@ -211,22 +228,29 @@ class NumberTests(AdminCase):
         self.assertEqual((MOST_CONNECTIONS, COMMAND_BYTES, COMMAND_SECS), (10, 4096, 5))
 
     def test_too_many(self) -> None:
-        """Ten connections are served at once; a further one is refused until one has ended."""
+        """Ten connections may say something at once; a further one is refused until one has."""
         connections = [self.side.connection() for _ in range(MOST_CONNECTIONS)]
         self.assertIsNone(self.side.port.buildProtocol(None))
-        connections[3].says(b"status\n")
-        self.assertIsNone(self.side.port.buildProtocol(None))
         connections[3].vanishes()
+        connections.append(self.side.connection())
+        self.assertIsNone(self.side.port.buildProtocol(None))
+        connections[4].says(b"status\n")
         self.assertIsNotNone(self.side.port.buildProtocol(None))
 
-    def test_commands_under_way_count(self) -> None:
-        """A connection counts until it is gone, also while its command is carried out."""
+    def test_commands_under_way(self) -> None:
+        """Whoever waits for a command keeps nobody from asking; ten may wait at once."""
         self.side.answer = Deferred()
-        for _ in range(MOST_CONNECTIONS):
-            connection = self.side.connection()
+        waiting = [self.side.connection() for _ in range(MOST_COMMANDS)]
+        for connection in waiting:
             connection.says(b"reload\n")
             connection.ends()
-        self.assertIsNone(self.side.port.buildProtocol(None))
+        self.assertEqual((self.side.port.open, self.side.port.working), (0, MOST_COMMANDS))
+        further = self.side.connection()
+        further.says(b"status\n")
+        self.assertEqual(further.message, "busy: too many commands are under way")
+        for connection in (*waiting, further):
+            connection.vanishes()
+        self.assertEqual((self.side.port.open, self.side.port.working), (0, 0))
 
 
 class CommandTests(AdminCase):

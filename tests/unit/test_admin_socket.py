@@ -28,15 +28,17 @@ class ModeTests(AdminSocketCase):
         """Not even for a moment may anybody else open it."""
         self.umask(0)
         modes = []
-        chmod = os.chmod
+        rename = os.rename
 
-        def observe(path: str, mode: int) -> None:
+        def observe(path: str, name: str) -> None:
             modes.append(stat.S_IMODE(os.lstat(path).st_mode))
-            chmod(path, mode)
+            rename(path, name)
 
-        self.patch(os, "chmod", observe)
+        self.patch(os, "rename", observe)
+        self.patch(os, "chmod", lambda *_: self.fail("follows links"))
         self.started()
         self.assertEqual(modes, [0o660])
+        self.assertEqual(os.umask(0), 0)
 
     def test_folder(self) -> None:
         """Missing folders are made for the user and group, whatever the umask."""
@@ -198,7 +200,7 @@ class PlaceTests(AdminSocketCase):
         def fail(*_: object) -> None:
             raise OSError(errno.EIO, "Input/output error")
 
-        for name in ("chmod", "rename", "fchmod"):
+        for name in ("rename", "lstat"):
             patch = self.patch(os, name, fail)
             self.assertEqual(self.refusal(), "Input/output error")
             patch.restore()

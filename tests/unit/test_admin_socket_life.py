@@ -85,10 +85,10 @@ class ServingTests(AdminSocketCase):
         channel.sendall(b"status\n")
         self.turn()
         (transport,) = self.reactor.getWriters()
-        self.assertEqual(service.factory.open, 1)
+        self.assertEqual(service.factory.working, 1)
         transport.protocol.timeoutConnection()
         self.turn()
-        self.assertEqual(service.factory.open, 0)
+        self.assertEqual(service.factory.working, 0)
         self.assertEqual(self.reactor.getWriters(), [])
 
     def test_nothing_is_left(self) -> None:

@@ -7,6 +7,8 @@ import resource
 from twisted.trial.unittest import SynchronousTestCase
 
 from revproxy.control.descriptors import (
+    FEWEST,
+    MOST_DERIVED,
     RESERVED,
     SPARE,
     connections_allowed,
@@ -55,11 +57,28 @@ class ConnectionTests(SynchronousTestCase):
         self.assertEqual(connections_allowed(Limits(), 1024), 512 - RESERVED)
         self.assertEqual(connections_allowed(Limits(), 65537), 32768 - RESERVED)
 
-    def test_at_least_one(self) -> None:
-        """However few there are, there may be a connection."""
-        for descriptors in (0, 100, 2 * RESERVED, 2 * RESERVED + 3):
-            self.assertEqual(connections_allowed(Limits(), descriptors), 1)
-        self.assertEqual(connections_allowed(Limits(), 2 * RESERVED + 4), 2)
+    def test_so_many_that_memory_ends_before(self) -> None:
+        """Of very many there are not so many connections, unless they are configured."""
+        self.assertEqual(connections_allowed(Limits(), 2**30), MOST_DERIVED)
+        self.assertEqual(connections_allowed(Limits(max_connections=2**21), 2**30), 2**21)
+
+    def test_too_few(self) -> None:
+        """With too few of them there is no serving, whatever is configured."""
+        self.assertEqual(connections_allowed(Limits(), FEWEST), 8)
+        for limits in (Limits(), Limits(max_connections=1)):
+            for descriptors in (0, 40, FEWEST - 1):
+                with self.assertRaises(ConfigErrors) as caught:
+                    connections_allowed(limits, descriptors)
+                self.assertIn(f"{FEWEST} files and connections, the few", str(caught.exception))
+
+    def test_log_files(self) -> None:
+        """Log files of sites take theirs."""
+        self.assertEqual(connections_allowed(Limits(), 1024, 24), 500 - RESERVED)
+        limits = Limits(max_connections=100)
+        self.assertEqual(connections_allowed(limits, 100 + RESERVED + 10, 10), 100)
+        for descriptors in (100 + RESERVED + 9, FEWEST + 9):
+            with self.assertRaises(ConfigErrors):
+                connections_allowed(limits, descriptors, 10)
 
     def test_configured(self) -> None:
         """What is configured counts, up to what there can be."""
@@ -82,4 +101,4 @@ class ConnectionTests(SynchronousTestCase):
 
     def test_spare(self) -> None:
         """The last ones, which no connection gets, are among those reserved."""
-        self.assertEqual((RESERVED, SPARE), (64, 32))
+        self.assertEqual((RESERVED, SPARE), (64, 48))

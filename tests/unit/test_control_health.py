@@ -16,6 +16,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from revproxy.control.admin.protocol import MOST_COMMANDS
 from revproxy.control.admin.protocol import MOST_CONNECTIONS as MOST_ADMIN_CONNECTIONS
 from revproxy.control.descriptors import SPARE
 from revproxy.control.health import MOST_CONNECTIONS, REQUEST_SECS, HealthPort, health_site
@@ -248,15 +249,20 @@ class ConnectionTests(HealthCase):
         self.assertTrue(transport.disconnecting)
 
     def test_most_connections(self) -> None:
-        """So many connections are served at once; further ones are closed until one has gone."""
-        protocols = [self.connection()[0] for _ in range(MOST_CONNECTIONS)]
-        self.assertIsNone(self.site.buildProtocol(None))
-        protocols[0].connectionLost(Failure(ConnectionLost()))
-        self.assertIsNotNone(self.site.buildProtocol(None))
+        """So many connections are open at once; for a further one the oldest is cut."""
+        opened = [self.connection() for _ in range(MOST_CONNECTIONS)]
+        self.connection()
+        self.connection()
+        cut = [transport.disconnected for _, transport in opened]
+        self.assertEqual(cut, [True] * 2 + [False] * (MOST_CONNECTIONS - 2))
+        for protocol, _ in opened:
+            protocol.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual(len(self.site.protocols), 2)
 
     def test_room(self) -> None:
         """They and those of the admin socket leave some of the descriptors kept for control."""
-        self.assertLess(MOST_CONNECTIONS + MOST_ADMIN_CONNECTIONS, SPARE - 4)
+        admin = MOST_ADMIN_CONNECTIONS + MOST_COMMANDS
+        self.assertLess(MOST_CONNECTIONS + admin, SPARE - 4)
 
     def test_idle(self) -> None:
         """Without a connection there is no timer: a process with nothing to do sleeps."""

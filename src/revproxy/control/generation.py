@@ -111,7 +111,9 @@ class Generations:
             configuration,
             load_certificates(configuration, self._identities, self._wall(), last_good),
             self.workshop.compile(configuration),
-            connections_allowed(configuration.limits, self._descriptors),
+            connections_allowed(
+                configuration.limits, self._descriptors, len(_log_files(configuration))
+            ),
         )
 
     def check(self, configuration: Configuration) -> None:

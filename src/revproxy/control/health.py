@@ -116,13 +116,21 @@ class _QuietSite(Site):
 
 
 class _Bounded(WrappingFactory):
-    """Serves so many connections at once; more are closed."""
+    """Serves so many connections at once; the oldest is cut for one that comes."""
 
     noisy = False
 
     def buildProtocol(self, addr: Any) -> Any:
-        """The protocol of a connection, if there are not too many."""
-        return None if len(self.protocols) >= MOST_CONNECTIONS else super().buildProtocol(addr)
+        """The protocol of a connection. (Whoever holds some open must not keep others out.)"""
+        if len(self.protocols) >= MOST_CONNECTIONS:
+            oldest = next(iter(self.protocols))
+            self.unregisterProtocol(oldest)
+            oldest.abortConnection()
+        return super().buildProtocol(addr)
+
+    def unregisterProtocol(self, p: Any) -> None:
+        """A connection is gone, perhaps since it was cut."""
+        self.protocols.pop(p, None)
 
 
 def health_site(missing: Callable[[], list[str]], reactor: Any = None) -> Any:

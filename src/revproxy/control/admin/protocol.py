@@ -21,11 +21,19 @@ from twisted.protocols.policies import TimeoutMixin
 from zope.interface import implementer
 
 MOST_CONNECTIONS = 10
+"""That say something, or are about to."""
+
+MOST_COMMANDS = 10
+"""That are being carried out; whoever waits for one keeps nobody from asking."""
+
 COMMAND_BYTES = 4096
 """A command with its line end."""
 
 COMMAND_SECS = 5.0
 """For a command to come; and then for its reply to be taken."""
+
+REPLY_SECS = 60.0
+"""For a command to be carried out; it goes on after that, but nobody is told."""
 
 Reply = dict[str, Any]
 Answer = Callable[[str, int], Awaitable[Reply]]
@@ -54,7 +62,8 @@ class AdminPort(Factory):
 
     Attributes:
         group: whose members may speak, beside root and our own user.
-        open: connections.
+        open: connections whose command is not there yet.
+        working: those that wait for a reply.
     """
 
     noisy = False
@@ -63,7 +72,7 @@ class AdminPort(Factory):
         self.answer = answer
         self.reactor = reactor
         self.group = os.getegid()
-        self.open = 0
+        self.open = self.working = 0
 
     def buildProtocol(self, addr: Any) -> AdminProtocol | None:
         """A connection's protocol; None closes it at once."""
@@ -80,7 +89,8 @@ class AdminProtocol(Protocol, TimeoutMixin):
     def __init__(self, port: AdminPort) -> None:
         self._port = port
         self._line: bytes | None = b""
-        self._gone = False
+        self._gone = self._sent = False
+        self._late: Any = None
         self.callLater = port.reactor.callLater
 
     def connectionMade(self) -> None:
@@ -109,8 +119,12 @@ class AdminProtocol(Protocol, TimeoutMixin):
 
     def connectionLost(self, reason: Any = None) -> None:
         """Gone; a command under way is carried out all the same."""
-        self._port.open -= 1
         self._gone = True
+        if self._late is None:
+            self._port.open -= 1
+        else:
+            self._port.working -= 1
+            self._stop_waiting()
         self._line = None
         self.setTimeout(None)
 
@@ -133,9 +147,23 @@ class AdminProtocol(Protocol, TimeoutMixin):
             self._reply(failed("not permitted"))
         elif not command:
             self._reply(failed("invalid input"))
+        elif self._port.working >= MOST_COMMANDS:
+            self._reply(failed("busy: too many commands are under way"))
         else:
+            self._wait()
             answering = Deferred.fromCoroutine(self._answered(command, peer))
             answering.addCallback(self._send)
+
+    def _wait(self) -> None:
+        """The command is there, and being carried out."""
+        self._port.open -= 1
+        self._port.working += 1
+        late = failed(f"no outcome within {REPLY_SECS:g} s; the command goes on")
+        self._late = self.callLater(REPLY_SECS, self._send, _encoded(late))
+
+    def _stop_waiting(self) -> None:
+        if self._late is not None and self._late.active():
+            self._late.cancel()
 
     async def _answered(self, command: str, peer: int) -> bytes:
         try:
@@ -149,8 +177,10 @@ class AdminProtocol(Protocol, TimeoutMixin):
         self._send(_encoded(reply))
 
     def _send(self, line: bytes) -> None:
-        if self._gone:
+        if self._gone or self._sent:
             return
+        self._sent = True
+        self._stop_waiting()
         self.setTimeout(COMMAND_SECS)
         self.transport.write(line)
         self.transport.loseConnection()

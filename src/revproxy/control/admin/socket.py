@@ -182,11 +182,13 @@ def _bound(path: str) -> socket.socket:
     temporary = os.path.join(directory, token_hex(16)[:room])
     bound = socket.socket(socket.AF_UNIX)
     try:
-        # The mode of an unbound socket is that of the file it makes, less the umask.
-        os.fchmod(bound.fileno(), SOCKET_MODE)
-        bound.bind(temporary)
+        # Not by chmod, which follows links that somebody may have put in its place.
+        former = os.umask(~SOCKET_MODE & 0o777)
         try:
-            os.chmod(temporary, SOCKET_MODE)
+            bound.bind(temporary)
+        finally:
+            os.umask(former)
+        try:
             bound.listen(BACKLOG)
             os.rename(temporary, path)
         except BaseException:
