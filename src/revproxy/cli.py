@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     validate = commands.add_parser("validate", help="check a configuration, bind nothing")
     validate.set_defaults(run=_validate)
     for command in (run, validate):
-        command.add_argument("-c", "--config", default=DEFAULT_CONFIG, metavar="FILE")
+        _add_config(command, "the configuration")
         command.add_argument(
             "--allow-wildcard-bind", action="store_true", help="allow 0.0.0.0 and ::"
         )
@@ -52,24 +52,32 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_config(command: Any, meaning: str) -> None:
+    text = f"{meaning} (default: {DEFAULT_CONFIG})"
+    command.add_argument("-c", "--config", default=DEFAULT_CONFIG, metavar="FILE", help=text)
+
+
 _ADMIN_COMMANDS = {
-    "reload": "read the configuration again, and serve it if it is valid",
-    "status": "what a running proxy serves, and how it is",
-    "sites": "its sites",
-    "certs": "its certificates, and until when they are valid",
-    "connections": "its open connections",
+    "reload": "let the running proxy read its configuration again, and serve it if it is valid",
+    "status": "show what the running proxy serves, and how it is",
+    "sites": "list the sites of the running proxy",
+    "certs": "list its certificates, those that expire first coming first",
+    "connections": "list its open connections",
     "reopen-logs": "let it open its log files again, after they were renamed",
     "drain": "let it finish what is under way, and end",
 }
+
+_ACTING = {"reload", "reopen-logs", "drain"}
+"""The commands that must not reach another proxy than the one that is meant."""
 
 
 def _add_admin_commands(commands: Any) -> None:
     for name, text in _ADMIN_COMMANDS.items():
         command = commands.add_parser(name, help=text)
         command.set_defaults(run=_ask, command=name)
-        command.add_argument("-c", "--config", default=DEFAULT_CONFIG, metavar="FILE")
+        _add_config(command, "its configuration, which names its admin socket")
         command.add_argument(
-            "--socket", metavar="PATH", help="its admin socket, where FILE does not name it"
+            "--socket", metavar="PATH", help="its admin socket; FILE does not matter then"
         )
         command.add_argument("--json", action="store_true", help="the reply as it is")
         if name == "reload":
@@ -79,8 +87,12 @@ def _add_admin_commands(commands: Any) -> None:
 def _ask(options: argparse.Namespace) -> None:
     command = f"{options.command} --diff" if getattr(options, "diff", False) else options.command
     try:
-        named: str | None = options.socket
-        reply = ask(_socket_of(options.config) if named is None else named, command)
+        path = options.socket
+        if path is None:
+            path = _socket_of(options.config)
+            if options.command in _ACTING:
+                _see_that_it_serves(path, options.config)
+        reply = ask(path, command)
     except NoAnswerError as error:
         print(error, file=sys.stderr)  # noqa: T201
         sys.exit(1)
@@ -109,6 +121,21 @@ def _socket_of(config: str) -> str:
     return path
 
 
+def _see_that_it_serves(socket: str, config: str) -> None:
+    """See that whoever listens at ``socket`` serves the file ``config``.
+
+    Raises:
+        NoAnswerError: it serves another, or there is nobody.
+    """
+    served = ask(socket, "status").get("config")
+    if served is not None and os.path.realpath(served) != os.path.realpath(config):
+        what = served or "no file"
+        raise NoAnswerError(
+            f"the proxy at {socket} serves {what}, not {config}: nothing was done "
+            "(--socket names it all the same)"
+        )
+
+
 def _version() -> str:
     return f"revproxy {revproxy.__version__}"
 
@@ -129,7 +156,7 @@ class _Choices:
 def _run(options: argparse.Namespace) -> None:
     hold_signals()
     from revproxy.net.reactor import install  # noqa: PLC0415
-    from revproxy.tap import read_configuration, reader  # noqa: PLC0415
+    from revproxy.tap import config_path, read_configuration, reader  # noqa: PLC0415
 
     choices = _Choices(options, options.validate)
     configuration = read_configuration(choices)
@@ -139,8 +166,16 @@ def _run(options: argparse.Namespace) -> None:
     from revproxy.control.process import or_exit, run  # noqa: PLC0415
     from revproxy.control.proxy import Proxy  # noqa: PLC0415
 
-    read = reader(choices)
-    run(or_exit(lambda: Proxy(configuration, reactor, read=read, environ=os.environ)), reactor)
+    proxy = or_exit(
+        lambda: Proxy(
+            configuration,
+            reactor,
+            read=reader(choices),
+            environ=os.environ,
+            config_path=str(config_path(choices)),
+        )
+    )
+    run(proxy, reactor)
 
 
 def _validate(options: argparse.Namespace) -> None:

@@ -73,9 +73,14 @@ class Options(usage.Options):
             self.parent["logger"] = f"{__name__}.twisted_log"
 
 
+def config_path(options: Any) -> Path:
+    """The file that ``options`` name, wherever the process goes; .. and links as they are."""
+    return Path(options["config"]).absolute()
+
+
 def reader(options: Any) -> Callable[[], Configuration]:
-    """Reads what ``options`` name anew, with the same options, wherever the process has gone."""
-    path = Path(options["config"]).absolute()  # as at first, with .. and links as they are
+    """Reads what ``options`` name anew, with the same options."""
+    path = config_path(options)
     wildcard = bool(options["allow-wildcard-bind"])
     return lambda: load(path, allow_wildcard_bind=wildcard)
 
@@ -121,14 +126,29 @@ class TwistdProxy(Proxy):
             super().privilegedStartService()
 
 
+def _owner(twistd: Any) -> tuple[int, int] | None:
+    """Whom the process will run as by twistd's options; -1 = as it does."""
+    chosen = [None if twistd is None else twistd.get(name) for name in ("uid", "gid")]
+    if chosen == [None, None]:
+        return None
+    user, group = (-1 if number is None else number for number in chosen)
+    return user, group
+
+
 def makeService(options: Options) -> TwistdProxy:
     """The proxy as one service, for twistd."""
     install()
     from twisted.internet import reactor  # noqa: PLC0415
 
-    read = reader(options)
     proxy = or_exit(
-        lambda: TwistdProxy(options.configuration, reactor, read=read, environ=os.environ)
+        lambda: TwistdProxy(
+            options.configuration,
+            reactor,
+            read=reader(options),
+            environ=os.environ,
+            config_path=str(config_path(options)),
+            owner=_owner(options.parent),
+        )
     )
     if options.parent is not None:
         proxy.foreground = bool(options.parent["nodaemon"])

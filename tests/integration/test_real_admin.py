@@ -143,7 +143,9 @@ class CommandTests(AdminCase):
         self.proxy.wait_for_line("CONFIG_RELOAD status=error")
         self.proxy.forgive("CONFIG_RELOAD status=error")
         self.assertEqual((done.returncode, done.stdout), (1, ""))
-        self.assertEqual(len(done.stderr.splitlines()), 2, done.stderr)
+        verdict, *mistakes = done.stderr.splitlines()
+        self.assertEqual(verdict, "refused; generation 1 goes on being served:")
+        self.assertEqual(len(mistakes), 2, done.stderr)
 
     def test_nobody_there(self) -> None:
         """Where nothing runs, that is said, with exit status 1."""

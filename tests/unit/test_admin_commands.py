@@ -31,6 +31,7 @@ class CommandCase(ProxyCase):
         self.served = self.configuration(health_check_port=9900)
         self.wanted: Configuration | ConfigErrors = self.served
         self.stops = self.reopened = 0
+        self.stale: list[str] = []
         self.use(self.read)
 
     def use(self, read: Callable[[], Configuration] | None) -> None:
@@ -39,9 +40,8 @@ class CommandCase(ProxyCase):
             self.served, self.reactor, lambda: NOW, read=read, threads=self.reactor
         )
         self.addCleanup(self.proxied.writer.close)
-        told: Any = self
         self.commands = Commands(
-            self.proxied.status, self.proxied.reload, told, self.stop, self.log
+            self.proxied.status, self.proxied.reload, self.reopen, self.stop, self.log
         )
 
     def read(self) -> Configuration:
@@ -52,9 +52,10 @@ class CommandCase(ProxyCase):
     def stop(self) -> None:
         self.stops += 1
 
-    def reopen(self) -> None:
-        """As of the log's writer."""
+    async def reopen(self) -> list[str]:
+        """As of the proxy."""
         self.reopened += 1
+        return self.stale
 
     def reply(self, command: str) -> dict[str, Any]:
         """What ``command`` is replied to."""
@@ -172,6 +173,7 @@ class ReloadTests(CommandCase):
                 {"path": "rate_limit.burst", "message": "must be 1"},
                 {"path": "a.toml", "message": "unreadable"},
             ],
+            "generation": 1,
         }
         for command in ("reload", "reload --diff"):
             self.assertEqual(self.reply(command), expected)
@@ -214,6 +216,12 @@ class OtherTests(CommandCase):
         self.assertEqual(self.reopened, 1)
         told = {"command": "reopen-logs", "uid": USER}
         self.assertEqual(self.log.records, [("info", "ADMIN", told)])
+
+    def test_logs_that_cannot_be_opened(self) -> None:
+        """Where a file cannot be opened again, the reply names it and says why."""
+        self.stale = ["/a: no such directory", "/b: permission denied"]
+        message = "still written to as they were: /a: no such directory; /b: permission denied"
+        self.assertEqual(self.reply("reopen-logs"), {"status": "error", "message": message})
 
     def test_drain(self) -> None:
         """``drain`` begins the end, tells how many connections it waits for, and is logged."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import socket
 import stat
 from unittest import skipIf
@@ -55,6 +56,20 @@ class ModeTests(AdminSocketCase):
         self.folder.chmod(0o711)
         self.started()
         self.assertEqual(mode(self.folder), 0o711)
+
+    @skipIf(os.geteuid(), "only root gives files away")
+    def test_owner(self) -> None:
+        """Socket and folders are given to whom the process will run as, not what was there."""
+        for user, group in ((STRANGER, STRANGER + 1), (STRANGER, -1), (-1, STRANGER)):
+            service = self.started(self.folder / "a" / "b" / "admin.sock", owner=(user, group))
+            expected = tuple(max(0, number) for number in (user, group))
+            for made in ("a", "a/b", "a/b/admin.sock"):
+                status = (self.folder / made).lstat()
+                self.assertEqual((status.st_uid, status.st_gid), expected)
+            self.assertEqual(service.factory.group, expected[1])
+            self.assertEqual(self.folder.stat().st_uid, 0)
+            service.stopService()
+            shutil.rmtree(self.folder / "a")
 
     def test_group(self) -> None:
         """The factory learns whose group the socket has got."""

@@ -30,13 +30,16 @@ STATUS: dict[str, Any] = {
     "sites": 2,
     "version": "1.2",
     "pid": 4711,
+    "config": "/etc/a.toml",
     "generation": 3,
     "draining": False,
+    "drain_left_secs": None,
     "restart_required": [],
     "listeners": ["192.0.2.1 port 443", "192.0.2.1 port 80"],
     "connections": {"open": 9, "in_flight": 4, "waiting": 1, "limit": 100, "accepting": True},
     "requests": {"total": 15, "2xx": 1, "3xx": 2, "4xx": 3, "5xx": 4},
     "log_lines_lost": 0,
+    "log_failures": {},
     "upstreams": [],
     "certificates": [],
 }
@@ -99,6 +102,15 @@ class ReloadTextTests(SynchronousTestCase):
         self.assertEqual(shown("reload", {**RELOADED, **remarks}).split("\n")[1:], lines)
         self.assertEqual(shown("reload --diff", {**RELOADED, **remarks}).split("\n")[1:], lines)
 
+    def test_restart_alone(self) -> None:
+        """Where everything that differs waits for a restart, that is said."""
+        remarks = {"changed": False, "restart_required": ["a"], "changes": ["a: 1 -> 2"]}
+        reply = {**RELOADED, **remarks}
+        text = "nothing applies: 2 sites, generation 7\nrestart required: a"
+        self.assertEqual(shown("reload", reply), text)
+        text = "a: 1 -> 2\nnothing of this would apply\nrestart required: a"
+        self.assertEqual(shown("reload --diff", reply), text)
+
     def test_preview(self) -> None:
         """A preview is a line for every change, or says that there is none."""
         reply = {**RELOADED, "changes": ["one", "two"]}
@@ -118,6 +130,7 @@ class StatusTextTests(SynchronousTestCase):
             [
                 "serving 2 sites for 1 d 2 h",
                 "version 1.2, pid 4711, generation 3",
+                "configuration: /etc/a.toml",
                 "listening on 192.0.2.1 port 443, 192.0.2.1 port 80",
                 "connections: 9 open, 4 in flight, 1 waiting; at most 100",
                 "requests: 15, 1 with 2xx, 2 with 3xx, 3 with 4xx, 4 with 5xx",
@@ -131,19 +144,34 @@ class StatusTextTests(SynchronousTestCase):
         )
 
     def test_draining(self) -> None:
-        """A process that is about to end says so."""
-        self.assertEqual(self.lines(draining=True)[0], "draining 2 sites for 1 d 2 h")
+        """A process that is about to end says so, and how long it may take."""
+        line = self.lines(draining=True, drain_left_secs=12.4)[1]
+        self.assertEqual(line, "draining: what is left is cut in 12 s")
+
+    def test_nothing_bound(self) -> None:
+        """A process that listens nowhere says that, and one that has read no file."""
+        lines = self.lines(listeners=[], config="")
+        self.assertEqual(lines[2:4], ["configuration: of no file", "listening on nothing"])
 
     def test_limits(self) -> None:
         """No limit is called that; that nothing is accepted is said, too."""
         connections = {**STATUS["connections"], "limit": 0, "accepting": False}
-        line = self.lines(connections=connections)[3]
+        line = self.lines(connections=connections)[4]
         self.assertIn("at most no limit (none is accepted until some have ended)", line)
 
     def test_trouble(self) -> None:
-        """Lost log lines and what waits for a restart are lines of their own."""
-        lines = self.lines(log_lines_lost=5, restart_required=["listeners"])
-        self.assertEqual(lines[5:8], ["log lines lost: 5", "restart required: listeners", ""])
+        """Trouble with the log and what waits for a restart are lines of their own."""
+        failures = {"stdout": "No space left on device"}
+        lines = self.lines(log_lines_lost=5, log_failures=failures, restart_required=["listeners"])
+        self.assertEqual(
+            lines[6:10],
+            [
+                "log lines lost: 5",
+                "log stdout: No space left on device",
+                "restart required: listeners",
+                "",
+            ],
+        )
 
     def test_durations(self) -> None:
         """A time is told in its two largest units."""
@@ -163,16 +191,18 @@ class StatusTextTests(SynchronousTestCase):
 class TableTests(SynchronousTestCase):
     def test_sites(self) -> None:
         """Columns are as wide as their widest cell; yes and no stand for true and false."""
+        addresses = [["192.0.2.1", "::1"], []]
         sites = [
             {"host": "a.test", "upstream": "x", "upstream_scheme": "http", "certificate": True},
             {"host": "b", "upstream": "y", "upstream_scheme": "https", "certificate": False},
         ]
+        sites = [{**one, "listeners": where} for one, where in zip(sites, addresses, strict=True)]
         self.assertEqual(
             shown("sites", {"status": "ok", "sites": sites}).split("\n"),
             [
-                "HOST    UPSTREAM  UPSTREAM_SCHEME  CERTIFICATE",
-                "a.test  x         http             yes",
-                "b       y         https            no",
+                "HOST    UPSTREAM  UPSTREAM_SCHEME  LISTENERS      CERTIFICATE",
+                "a.test  x         http             192.0.2.1,::1  yes",
+                "b       y         https            -              no",
             ],
         )
 
@@ -213,9 +243,9 @@ class TableTests(SynchronousTestCase):
 
 class OtherTextTests(SynchronousTestCase):
     def test_reopen_logs(self) -> None:
-        """What was begun is said."""
+        """What was done is said."""
         text = shown("reopen-logs", {"status": "ok"})
-        self.assertEqual(text, "the log files are being opened again")
+        self.assertEqual(text, "the log files have been opened again")
 
     def test_drain(self) -> None:
         """How many connections are waited for is said."""
@@ -232,6 +262,8 @@ class OtherTextTests(SynchronousTestCase):
         mistakes = [{"path": "a.b", "message": "wrong"}, {"path": "", "message": "no listener"}]
         text = shown("reload", {**reply, "errors": mistakes})
         self.assertEqual(text, "a.b: wrong\nno listener")
+        text = shown("reload", {**reply, "errors": mistakes[:1], "generation": 4})
+        self.assertEqual(text, "refused; generation 4 goes on being served:\na.b: wrong")
         self.assertEqual(shown("reload", {**reply, "errors": []}), "not permitted")
 
 

@@ -133,10 +133,11 @@ class AdminTests(CommandCase):
     def test_diff(self) -> None:
         """``reload --diff`` asks for a preview, and no other command has that option."""
         self.command("reload", "--diff")
-        self.assertEqual(self.asked, [("/run/a.sock", "reload --diff")])
+        self.assertEqual(self.asked.pop(), ("/run/a.sock", "reload --diff"))
+        self.asked.clear()
         for command in set(self.COMMANDS) - {"reload"}:
             self.assertEqual(self.command(command, "--diff"), 2)
-        self.assertEqual(len(self.asked), 1)
+        self.assertEqual(self.asked, [])
 
     def test_socket(self) -> None:
         """--socket names another one, whatever the file says."""
@@ -163,7 +164,27 @@ class AdminTests(CommandCase):
         self.command("reload")
         self.path.write_text(self.text + "[")
         self.command("reload")
-        self.assertEqual(self.asked, [("/run/a.sock", "reload")] * 2)
+        self.assertEqual(self.asked[1::2], [("/run/a.sock", "reload")] * 2)
+
+    def test_another_proxy(self) -> None:
+        """What does something reaches no proxy that serves another file, unless it is named."""
+        for served in ("/etc/other.toml", ""):
+            self.reply = {"status": "ok", "connections": 2, "config": served}
+            for command in ("reload", "reopen-logs", "drain"):
+                self.asked.clear()
+                self.assertEqual(self.command(command), 1)
+                self.assertEqual(self.asked, [("/run/a.sock", "status")])
+                text = f"serves {served or 'no file'}, not {self.path}: nothing was done"
+                self.assertIn(text, self.errors.getvalue())
+                self.assertEqual(self.command(command, "--socket", "/run/a.sock"), 0)
+
+    def test_same_file(self) -> None:
+        """A file may be named in any way."""
+        link = self.path.with_name("link")
+        link.symlink_to(self.path.absolute())
+        self.reply = {"status": "ok", "connections": 2, "config": str(link.absolute())}
+        self.assertEqual(self.command("drain"), 0)
+        self.assertEqual(self.asked[-1], ("/run/a.sock", "drain"))
 
     def test_missing_file(self) -> None:
         """A file that is not there is an error, unless the socket is named."""
@@ -222,7 +243,7 @@ class AdminTests(CommandCase):
             self.assertEqual(self.command("reopen-logs", "--socket", path), 0)
             thread.join(20)
         self.assertEqual(heard, [b"reopen-logs\n"])
-        self.assertEqual(self.printed.getvalue(), "the log files are being opened again\n")
+        self.assertEqual(self.printed.getvalue(), "the log files have been opened again\n")
 
 
 class ImportTests(CommandCase):

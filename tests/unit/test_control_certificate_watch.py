@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,17 @@ class FailureTests(WatchCase):
         states = [one["status"] for one in self.told("CERTIFICATE_RELOAD")]
         self.assertEqual(states, ["error", "success"])
 
+    def test_recovered(self) -> None:
+        """That a pair can be used again is told, though it is the one that is served."""
+        former, key = self.presented, self.part("privkey.pem").read_bytes()
+        self.part("privkey.pem").unlink()
+        self.look(2)
+        self.part("privkey.pem").write_bytes(key)
+        self.look(2)
+        self.assertIs(self.presented, former)
+        states = [one["status"] for one in self.told("CERTIFICATE_RELOAD")]
+        self.assertEqual(states, ["error", "success"])
+
     def test_tried_again(self) -> None:
         """What could not be read for a moment is read again after a while, without a change."""
         former = self.presented
@@ -259,6 +271,11 @@ class EndOfValidityTests(WatchCase):
         """The level and the sentence of every record about an end."""
         return [(one["level"], one["error"]) for one in self.told("TLS_CERTIFICATE")]
 
+    def end(self) -> str:
+        """Until when the certificate that is presented is valid."""
+        identity: Any = self.presented
+        return f"{datetime.fromtimestamp(identity.not_after, UTC):%Y-%m-%d %H:%M} UTC"
+
     def served_for(self, days: float) -> None:
         """Serve a certificate that has ``days`` left."""
         identity: Any = self.presented
@@ -278,7 +295,7 @@ class EndOfValidityTests(WatchCase):
             "level": "warn",
             "name": "a.test",
             "file": str(self.part("fullchain.pem")),
-            "error": "expires in 3.5 days",
+            "error": f"expires in 3.5 days, on {self.end()}",
         }
         self.assertEqual(self.told("TLS_CERTIFICATE"), [fields])
 
@@ -292,10 +309,10 @@ class EndOfValidityTests(WatchCase):
         self.assertEqual(
             self.endings(),
             [
-                ("warn", "expires in 1.5 days"),
-                ("warn", "expires in 0.5 days"),
-                ("error", "has expired"),
-                ("error", "has expired"),
+                ("warn", f"expires in 1.5 days, on {self.end()}"),
+                ("warn", f"expires in 0.5 days, on {self.end()}"),
+                ("error", f"expired on {self.end()}"),
+                ("error", f"expired on {self.end()}"),
             ],
         )
 

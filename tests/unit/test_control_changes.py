@@ -262,13 +262,27 @@ class DifferenceTests(SynchronousTestCase):
             list(differences(served, wanted)),
             [
                 "rate_limit.burst: 20 -> 30",
-                "listener 192.0.2.1 port 443: tls.pairs: [{/a.pem, /a.key}] -> [{/b.pem, /b.key}]",
+                "listener 192.0.2.1 port 443: tls.certificates: {/a.pem, /a.key}: removed",
+                "listener 192.0.2.1 port 443: tls.certificates: {/b.pem, /b.key}: added",
                 "site b.test: removed",
                 "site a.test: upstream: 127.0.0.1:3000 -> 10.0.0.1:80",
                 "site a.test: log_file_path: unset -> /log",
                 "site d.test: added",
             ],
         )
+
+    def test_list(self) -> None:
+        """Of a list what has come and gone is told, and all of it where only the order differs."""
+        served = configuration(at("192.0.2.1"), sites=(site("a.test", listeners=("1", "2")),))
+        for listeners, expected in (
+            (("2", "3"), ["listeners: 1: removed", "listeners: 3: added"]),
+            (("2", "1"), ["listeners: [1, 2] -> [2, 1]"]),
+            ((), ["listeners: 1: removed", "listeners: 2: removed"]),
+            (None, ["listeners: [1, 2] -> unset"]),
+        ):
+            wanted = evolve(served, sites=(site("a.test", listeners=listeners),))
+            lines = [f"site a.test: {line}" for line in expected]
+            self.assertEqual(list(differences(served, wanted)), lines)
 
     def test_order(self) -> None:
         """What is removed is told in the order in which it stood."""

@@ -232,7 +232,9 @@ class LogFileTests(GenerationCase):
         before = self.state()
         bad = site("bad.test", log_file_path=str(self.folder / "none" / "bad"))
         wanted = self.logged("y", rate_limit=RateLimit(1, 2), limits=Limits(max_connections=7))
+        (self.folder / "none").mkdir()
         generation = self.generations.build(evolve(wanted, sites=(*wanted.sites, bad)))
+        (self.folder / "none").rmdir()
         error = self.assertRaises(ConfigErrors, self.generations.adopt, generation)
         self.assertEqual([one.path for one in error.errors], [bad.log_file_path])
         self.assertEqual(self.state(), before)
@@ -241,6 +243,17 @@ class LogFileTests(GenerationCase):
         self.writer.close()
         self.assertEqual(self.lines("x"), ["one"])
         self.assertEqual(Path(self.folder / "stdout").read_text().splitlines(), ["one", "two"])
+
+    def test_checked_before(self) -> None:
+        """All that could not be opened are mistakes already when a generation is built."""
+        paths = sorted(str(self.folder / name / "bad") for name in ("none", "no"))
+        wanted = self.configuration("a.test")
+        bad = [site(f"{index}.test", log_file_path=path) for index, path in enumerate(paths)]
+        wanted = evolve(wanted, sites=tuple(bad))
+        for use in (self.generations.build, self.generations.check):
+            errors = self.assertRaises(ConfigErrors, use, wanted).errors
+            self.assertEqual([one.path for one in errors], paths)
+            self.assertIn("no such directory", errors[0].message)
 
 
 class CertificateTests(GenerationCase):

@@ -327,7 +327,9 @@ class PortTests(SynchronousTestCase):
         """A port that is taken fails the start with the address and the reason."""
         port = HealthPort(FakeReactor(OSError(98, "Address already in use")), 9900, object())
         error = self.assertRaises(BindError, port.privilegedStartService)
-        self.assertEqual(str(error), "cannot bind 127.0.0.1:9900: Address already in use")
+        self.assertEqual(
+            str(error), "health_check_port: cannot bind 127.0.0.1:9900: Address already in use"
+        )
 
     def test_inherited(self) -> None:
         """A socket that listens there already is used, and none is left over."""

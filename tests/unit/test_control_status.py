@@ -37,6 +37,12 @@ class Open:
     def summary(self) -> Summary:
         return self.told
 
+    def drain(self) -> None:
+        """Stay: something is under way."""
+
+    def cut(self) -> None:
+        """Likewise."""
+
 
 def opened(at: float, **fields: Any) -> Open:
     """A connection accepted ``at`` this time."""
@@ -92,17 +98,39 @@ class SummaryTests(StatusCase):
             "sites": 2,
             "version": revproxy.__version__,
             "pid": os.getpid(),
+            "config": "",
             "generation": 1,
             "draining": False,
+            "drain_left_secs": None,
             "restart_required": ["logging.level"],
             "listeners": [f"{ADDRESS} port 8443", f"{ADDRESS} port 8080"],
         }
         self.assertEqual({key: summary[key] for key in expected}, expected)
 
     def test_draining(self) -> None:
-        """A process that is about to end says so."""
+        """A process that is about to end says so, and when it will have ended."""
+        self.open(opened(0), opened(0))
+        timeout = self.proxied.configuration.shutdown_timeout_secs
         self.proxied.drain.begin()
-        self.assertTrue(self.status.summary()["draining"])
+        self.reactor.advance(1.5)
+        summary = self.status.summary()
+        self.assertTrue(summary["draining"])
+        self.assertAlmostEqual(summary["drain_left_secs"], timeout - 1.5, 1)
+        self.proxied.drain.cut()
+        self.assertEqual(self.status.summary()["drain_left_secs"], 0.0)
+
+    def test_not_bound(self) -> None:
+        """What is not bound is not among what is listened on."""
+        self.serve(self.configuration(), bound=False)
+        self.assertEqual(self.status.summary()["listeners"], [])
+
+    def test_file(self) -> None:
+        """Where the configuration came from is told."""
+        proxy = Proxy(
+            self.configuration(), self.reactor, threads=self.reactor, config_path="/etc/a.toml"
+        )
+        self.addCleanup(proxy.writer.close)
+        self.assertEqual(proxy.status.summary()["config"], "/etc/a.toml")
 
     def test_connections(self) -> None:
         """Connections are counted: all, those with an exchange, those that wait for a turn."""
@@ -136,8 +164,9 @@ class SummaryTests(StatusCase):
         )
 
     def test_lost_lines(self) -> None:
-        """Lines that the log has lost are counted."""
-        self.assertEqual(self.status.summary()["log_lines_lost"], 0)
+        """Lines that the log has lost are counted; where it fails now is told, and why."""
+        summary = self.status.summary()
+        self.assertEqual((summary["log_lines_lost"], summary["log_failures"]), (0, {}))
         self.proxied.writer._refused = 3
         self.assertEqual(self.status.summary()["log_lines_lost"], 3)
 
@@ -189,14 +218,39 @@ class ListTests(StatusCase):
         self.assertEqual(
             [tuple(entry.values()) for entry in self.status.sites()],
             [
-                ("a.test", "127.0.0.1:3000", "http", True),
-                ("b.test", "127.0.0.1:3000", "http", False),
-                ("c.test", "unix:/run/c", "http", False),
-                ("d.test", "d.test:8", "https", False),
+                ("a.test", "127.0.0.1:3000", "http", [ADDRESS], True),
+                ("b.test", "127.0.0.1:3000", "http", [ADDRESS], False),
+                ("c.test", "unix:/run/c", "http", [ADDRESS], False),
+                ("d.test", "d.test:8", "https", [ADDRESS], False),
             ],
         )
         self.assertEqual(
-            list(self.status.sites()[0]), ["host", "upstream", "upstream_scheme", "certificate"]
+            list(self.status.sites()[0]),
+            ["host", "upstream", "upstream_scheme", "listeners", "certificate"],
+        )
+
+    def test_site_listeners(self) -> None:
+        """A site is told with every address that it is served on, once."""
+        used = pair("a.test")
+        places = ("192.0.2.1", 1, "a"), ("192.0.2.1", 2, "b"), ("192.0.2.2", 1, "c")
+        listeners = [
+            evolve(
+                listener(site(f"{name}.test"), pairs=(used,)),
+                bind_addr=address,
+                http_port=0,
+                https_port=port,
+            )
+            for address, port, name in places
+        ]
+        self.serve_on(*listeners, sites=(site("d.test"),))
+        self.assertEqual(
+            {entry["host"]: entry["listeners"] for entry in self.status.sites()},
+            {
+                "a.test": ["192.0.2.1"],
+                "b.test": ["192.0.2.1"],
+                "c.test": ["192.0.2.2"],
+                "d.test": ["192.0.2.1", "192.0.2.2"],
+            },
         )
 
     def test_certificate_fields(self) -> None:
@@ -240,7 +294,16 @@ class ListTests(StatusCase):
         certificates = evolve(generations.current.certificates, failures=failures)
         generations.current = evolve(generations.current, certificates=certificates)
         errors = {entry["name"]: entry["error"] for entry in self.status.certificates()}
-        self.assertEqual(errors, {"a.test": "missing", "b.test": "wrong"})
+        expected = {"a.test": f"{one.cert_path}: missing", "b.test": f"{other.key_path}: wrong"}
+        self.assertEqual(errors, expected)
+
+    def test_expired(self) -> None:
+        """Of a certificate that has expired that is told, and no time is left of -0.0 days."""
+        self.serve_on(listener(site("a.test"), pairs=(lasting(10, "a.test"),)))
+        for days, left, error in ((9.99, 0.0, None), (10.01, 0.0, "has expired")):
+            self.now = NOW + days * DAY_SECS
+            (entry,) = self.status.certificates()
+            self.assertEqual((str(entry["days_left"]), entry["error"]), (str(left), error))
 
     def test_connections(self) -> None:
         """Open connections are told with what they are doing, the oldest first."""

@@ -11,12 +11,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from queue import Queue
 from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from revproxy.control import log_sink
-from revproxy.control.log_sink import PIPE_WRITE_BYTES, LogSink, open_log_file
+from revproxy.control.log_sink import PIPE_WRITE_BYTES, LogSink, check_log_file, open_log_file
 from revproxy.control.log_writer import CLOSE_SECS, LINE_COST, LogWriter
 from revproxy.control.record_log import TextRecords
 from revproxy.errors import ConfigError
@@ -31,6 +32,10 @@ def dropped(lines: int, sink: str) -> str:
 
 def note(lines: int, sink: str) -> bytes:
     return dropped(lines, sink).encode() + b"\n"
+
+
+def failed(sink: str, error: str) -> str:
+    return f'2026-07-28T08:49:20Z ERROR LOG_FAILED sink={sink} error="{error}"'
 
 
 class FailingDisk:
@@ -428,6 +433,37 @@ class RotationTests(WriterCase):
         self.assertIn(" ERROR LOG_REOPEN status=error sink=", lines[1])
         self.assertIn('error="cannot be opened for logging: no such directory"', lines[1])
 
+    def test_told(self) -> None:
+        """Whoever asks for it learns when it is done, and which files it was not done for."""
+        writer = self.writer(self.path)
+        writer.start()
+        told: Queue[list[str]] = Queue()
+        writer.reopen(told.put)
+        self.assertEqual(told.get(timeout=PATIENCE_SECS), [])
+        moved = self.directory.with_suffix(".moved")
+        os.rename(self.directory, moved)
+        writer.reopen(told.put)
+        message = "cannot be opened for logging: no such directory"
+        self.assertEqual(told.get(timeout=PATIENCE_SECS), [f"{self.path}: {message}"])
+        self.assertEqual(writer.failures, {self.path: message})
+        os.rename(moved, self.directory)
+        writer.reopen(told.put)
+        self.assertEqual(told.get(timeout=PATIENCE_SECS), [])
+        self.assertEqual(writer.failures, {})
+
+
+class CheckTests(FileCase):
+    def test_check(self) -> None:
+        """A log file is checked as it would be opened, and not made."""
+        check_log_file(self.path)
+        self.assertFalse(os.path.exists(self.path))
+        for path in (self.path + "/file", str(self.directory / "none" / "file"), self.path):
+            if path == self.path:
+                os.mkdir(path)
+            checked = self.assertRaises(ConfigError, check_log_file, path)
+            opened = self.assertRaises(ConfigError, open_log_file, path)
+            self.assertEqual(str(checked).lower(), str(opened).lower())
+
 
 class LossTests(WriterCase):
     def test_dev_full(self) -> None:
@@ -437,14 +473,32 @@ class LossTests(WriterCase):
         writer = self.writer(self.path, full)
         writer.start()
         writer.write("one")
-        self.await_lines(self.path, ["one"])
+        told = failed("stdout", "No space left on device")
+        self.await_lines(self.path, ["one", told])
+        self.assertEqual(writer.failures, {"stdout": "No space left on device"})
         spare = open_log_file(self.stdout_path)
         os.dup2(spare, full)
         os.close(spare)
         writer.write("two")
         writer.close()
-        self.assertEqual(self.read(), ["one", "two", ""])
-        self.assertEqual(self.read(self.stdout_path), [dropped(1, "stdout"), "two", ""])
+        self.assertEqual(self.read(), ["one", told, "two", ""])
+        self.assertEqual(self.read(self.stdout_path), [dropped(2, "stdout"), "two", ""])
+        self.assertEqual(writer.failures, {})
+
+    def test_told_rarely(self) -> None:
+        """That a sink fails is told to the others once in a while, however long it fails."""
+        full = os.open("/dev/full", os.O_WRONLY)
+        self.addCleanup(os.close, full)
+        writer = self.writer(self.path, full)
+        writer.start()
+        lines = ["one", failed("stdout", "No space left on device")]
+        writer.write("one")
+        self.await_lines(self.path, lines)
+        writer.write("two")
+        self.await_lines(self.path, [*lines, "two"])
+        self.patch(writer, "_told", {})  # as after a minute
+        writer.write("three")
+        self.await_lines(self.path, [*lines, "two", "three", lines[1]])
 
     def test_file_size_limit(self) -> None:
         """A file that may not grow (EFBIG) drops lines, and tells of them when it may again."""
@@ -472,12 +526,14 @@ class LossTests(WriterCase):
         for number in range(5):
             self.assertEqual(process.stdout.readline(), b"line %d abc\n" % number)
         process.stdin.close()
-        self.assertEqual(process.stdout.read(), b"last\n")
+        told, last = process.stdout.read().splitlines()
+        self.assertIn(f'LOG_FAILED sink={self.path} error="File too large"'.encode(), told)
+        self.assertEqual(last, b"last")
         self.assertEqual(process.wait(PATIENCE_SECS), 0)
         process.stdout.close()
         lines = self.read()
         self.assertEqual(lines[:2], ["line 0 abc", "line 1 abc"])
-        self.assertIn(f"LOG_DROPPED lines=3 sink={self.path}", lines[-3])
+        self.assertIn(f"LOG_DROPPED lines=4 sink={self.path}", lines[-3])
         self.assertEqual(lines[-2:], ["last", ""])
 
     def test_slow_pipe(self) -> None:

@@ -121,7 +121,8 @@ class ServiceTests(CommandCase):
     def test_make_service(self) -> None:
         """The service is the proxy that the options configure, and nothing is bound yet."""
         options = Options()
-        options.parent = {"logger": None, "nodaemon": True, "pidfile": "/run/some.pid"}
+        twistd = {"nodaemon": True, "pidfile": "/run/some.pid", "uid": 65534, "gid": None}
+        options.parent = {"logger": None, **twistd}
         options.parseOptions(["-c", str(self.path)])
         self.patch(twisted_log(), "observer", None)
         obedient: list[object] = []
@@ -130,6 +131,8 @@ class ServiceTests(CommandCase):
         proxy = makeService(options)
         self.assertIs(proxy.configuration, options.configuration)
         self.assertEqual(proxy.pid_file, "/run/some.pid")
+        self.assertEqual(proxy.config_path, str(self.path.absolute()))
+        self.assertEqual(proxy.owner, (65534, -1))
         self.assertIsNotNone(twisted_log().observer)
         self.assertFalse(proxy.running)
         self.assertEqual(obedient, [(proxy, proxy.reactor)] * 2)

@@ -7,6 +7,7 @@ expire. Refuses to know how they are loaded and swapped.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from twisted.application.service import Service
@@ -14,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from revproxy.control.certificates import Certificates
-from revproxy.control.reload import InThread
+from revproxy.control.threads import InThread
 from revproxy.model.seams import AccessLog
 from revproxy.model.tls import Identity
 from revproxy.tls.certificates import ticket_period
@@ -122,6 +123,7 @@ class CertificateWatch(Service):
             if days >= SOON_DAYS or key in self._told:
                 continue
             self._told[key] = now
-            text = f"expires in {days:.1f} days" if days > 0 else "has expired"
+            end = datetime.fromtimestamp(identity.not_after, UTC).strftime("%Y-%m-%d %H:%M UTC")
+            text = f"expires in {days:.1f} days, on {end}" if days > 0 else f"expired on {end}"
             fields = (("name", identity.name), ("file", identity.source), ("error", text))
             self._record("warn" if days > 0 else "error", "TLS_CERTIFICATE", fields)

@@ -56,6 +56,15 @@ class Certificates:
             if pair in former.served and former.served[pair].content != identity.content
         ]
 
+    def recovered(self, former: Certificates) -> list[Identity]:
+        """The identities of pairs whose files could not be used in ``former``, and now can."""
+        files = {error.path for error in former.failures} - {error.path for error in self.failures}
+        return [
+            identity
+            for (pair, _), identity in self.served.items()
+            if files & {pair.cert_path, pair.key_path}
+        ]
+
 
 def load_certificates(
     configuration: Configuration,

@@ -17,6 +17,9 @@ from revproxy.model.configuration import Configuration, Listener, Site
 _BOUND = ("bind_addr", "http_port", "https_port")
 """What is static about a listener."""
 
+_AS_IN_FILE = {"tls.pairs": "tls.certificates"}
+"""Fields that no key of the file has the name of."""
+
 
 @frozen
 class Reloadable:
@@ -96,8 +99,7 @@ def differences(served: Configuration, wanted: Configuration) -> Iterator[str]:
     for field in attrs.fields(Configuration):
         if field.name not in {"listeners", "sites"}:
             old, new = getattr(served, field.name), getattr(wanted, field.name)
-            for place, before, after in _differing(field.name, old, new):
-                yield f"{place}: {_shown(before)} -> {_shown(after)}"
+            yield from _lines(field.name, old, new)
     yield from _by_name("listener", _listeners(served), _listeners(wanted))
     yield from _by_name("site", _sites(served), _sites(wanted))
 
@@ -111,8 +113,20 @@ def _by_name(kind: str, served: Mapping[str, Any], wanted: Mapping[str, Any]) ->
         if old is None:
             yield f"{kind} {name}: added"
         else:
-            for place, before, after in _differing("", old, new):
-                yield f"{kind} {name}: {place}: {_shown(before)} -> {_shown(after)}"
+            for line in _lines("", old, new):
+                yield f"{kind} {name}: {line}"
+
+
+def _lines(place: str, old: Any, new: Any) -> Iterator[str]:
+    """Of a list only what has come and gone, unless that is nothing but the order."""
+    for field, before, after in _differing(place, old, new):
+        where = _AS_IN_FILE.get(field, field)
+        if isinstance(before, tuple) and isinstance(after, tuple) and set(before) != set(after):
+            gone, come = (dict.fromkeys(one) for one in (before, after))
+            yield from (f"{where}: {_shown(one)}: removed" for one in gone if one not in come)
+            yield from (f"{where}: {_shown(one)}: added" for one in come if one not in gone)
+        else:
+            yield f"{where}: {_shown(before)} -> {_shown(after)}"
 
 
 def _listeners(configuration: Configuration) -> dict[str, Listener]:

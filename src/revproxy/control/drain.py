@@ -54,7 +54,16 @@ class Drain:
         self._timeout = timeout
         self._done: Deferred[None] | None = None
         self._timer: Any = None
+        self._end = 0.0
         self._untold: list[Downstream] = []
+
+    @property
+    def left(self) -> float | None:
+        """Seconds until what is still in flight is cut; None before the beginning."""
+        if self._timer is None:
+            return None
+        left: float = self._end - self._reactor.seconds()
+        return max(0.0, left)
 
     def begin(self) -> Deferred[None]:
         """Let connections end; called once, after the last has been accepted.
@@ -70,6 +79,7 @@ class Drain:
         self._router.draining = True
         self._gate.emptied = self._finished
         self._timer = self._reactor.callLater(self._timeout, self.cut)
+        self._end = self._reactor.seconds() + self._timeout
         # Their protocols, which stay when a connection goes before its turn.
         self._untold = [transport.protocol for transport in self._connections.all()]
         self._tell()
@@ -92,6 +102,7 @@ class Drain:
             return
         self._log.record("warn", "DRAIN", (("cut", self._connections.total),))
         self._untold.clear()
+        self._end = 0.0
         if self._timer.active():
             self._timer.cancel()
         self._timer = self._reactor.callLater(ABORT_SECS, self._finished)

@@ -6,13 +6,14 @@ Refuses to know when and why that happens (``reload``, ``certificate_watch``), a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from attrs import evolve, frozen
 
 from revproxy.control.certificates import Certificates, Served, load_certificates
 from revproxy.control.descriptors import connections_allowed
+from revproxy.control.log_sink import check_log_file
 from revproxy.control.log_writer import LogWriter
 from revproxy.control.workshop import Compiled, Workshop
 from revproxy.errors import ConfigError, ConfigErrors
@@ -104,8 +105,10 @@ class Generations:
             last_good: what goes on being served where a pair cannot be used.
 
         Raises:
-            ConfigErrors: a certificate cannot be used, or there are too few descriptors.
+            ConfigErrors: a certificate or a log file of a site cannot be used, or there are too
+                few descriptors.
         """
+        _check(self._writer.unopened(_log_files(configuration)))
         return Generation(
             self.current.number + 1 if number is None else number,
             configuration,
@@ -120,8 +123,9 @@ class Generations:
         """See that ``configuration`` could be served after a restart. A thread may do it.
 
         Raises:
-            ConfigErrors: a certificate cannot be used.
+            ConfigErrors: a certificate or a log file cannot be used.
         """
+        check_log_files(configuration)
         load_certificates(configuration, self._identities, self._wall())
 
     def unopened(self, generation: Generation) -> frozenset[str]:
@@ -172,6 +176,27 @@ class Generations:
     def _present(self, certificates: Certificates) -> None:
         for where, port in self.tls_ports.items():
             port.choose = certificates.selections[where]
+
+
+def check_log_files(configuration: Configuration) -> None:
+    """See that the log files of ``configuration`` could be opened; none is made.
+
+    Raises:
+        ConfigErrors: some could not be.
+    """
+    own = configuration.logging.log_file_path
+    _check({*_log_files(configuration), *([own] if own else [])})
+
+
+def _check(paths: Collection[str]) -> None:
+    errors = []
+    for path in sorted(paths):
+        try:
+            check_log_file(path)
+        except ConfigError as error:
+            errors.append(error)
+    if errors:
+        raise ConfigErrors(errors)
 
 
 def _log_files(configuration: Configuration) -> set[str]:

@@ -178,7 +178,8 @@ class HealthPort(Service):
         try:
             self._listening = self.reactor.listenTCP(self.port, self.factory, interface=ADDRESS)
         except CannotListenError as error:
-            raise BindError(cannot_bind(ADDRESS, self.port, error)) from None
+            where = cannot_bind(ADDRESS, self.port, error)
+            raise BindError(f"health_check_port: {where}") from None
 
     def stopService(self) -> Deferred[None] | None:
         """Accept no more."""

@@ -44,6 +44,21 @@ def open_log_file(path: str) -> int:
         raise ConfigError(path, f"cannot be opened for logging: {cause}") from None
 
 
+def check_log_file(path: str) -> None:
+    """See that :func:`open_log_file` could open ``path``, without making it.
+
+    Raises:
+        ConfigError: it could not.
+    """
+    directory = os.path.dirname(path)
+    if not os.path.isdir(directory):
+        raise ConfigError(path, "cannot be opened for logging: no such directory")
+    where, mode = (path, os.W_OK) if os.path.exists(path) else (directory, os.W_OK | os.X_OK)
+    if os.path.isdir(path) or not os.access(where, mode):
+        reason = "is a directory" if os.path.isdir(path) else "permission denied"
+        raise ConfigError(path, f"cannot be opened for logging: {reason}")
+
+
 def open_log_files(paths: Collection[str]) -> dict[str, int]:
     """Open each of ``paths`` as :func:`open_log_file` does; a thread may do it.
 
@@ -70,6 +85,7 @@ class LogSink:
 
     Attributes:
         lost: lines that were dropped since the start.
+        failure: why nothing can be written now; ``""`` = something can.
     """
 
     def __init__(
@@ -92,6 +108,7 @@ class LogSink:
         self._offset = 0
         self._dropped = 0
         self.lost = 0
+        self.failure = ""
         self._torn = False
         self._use(fd)
 
@@ -161,9 +178,11 @@ class LogSink:
             self._offset += os.write(self.fd, data[self._offset : self._cut(data)])
         except BlockingIOError:
             return False
-        except OSError:
+        except OSError as error:
+            self.failure = error.strerror or type(error).__name__
             self._drop_all()
             return False
+        self.failure = ""
         if self._offset == len(data):
             self._chunks.popleft()
             self._waiting -= len(data)

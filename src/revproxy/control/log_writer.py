@@ -34,6 +34,9 @@ GATHER_SECS = 0.2
 CLOSE_SECS = 2.0
 """How long closing may take when somebody does not read."""
 
+TELL_SECS = 60.0
+"""How often the other sinks are told of one that fails."""
+
 BATCH_LINES = 1024
 """Lines handled before the next write, which lets the reactor's thread run."""
 
@@ -85,6 +88,8 @@ class LogWriter:
         self._site_lines: dict[str, list[str]] = {}
         self._site_paths: frozenset[str] = frozenset()
         self._sites: dict[str, LogSink] = {}
+        self._stale: dict[str, str] = {}
+        self._told: dict[str, float] = {}
         self._main: list[LogSink] = []
         # First, before a file could get the number of a standard output that is not open.
         try:
@@ -139,9 +144,20 @@ class LogWriter:
         """Lines that no sink has got, or one has not, since the start."""
         return self._refused + self._lost_before + sum(sink.lost for sink in self._sinks())
 
-    def reopen(self) -> None:
-        """Open every file again by its path (log rotation); done by the thread, soon."""
-        self._queue.put(self._reopen)
+    @property
+    def failures(self) -> dict[str, str]:
+        """Why sinks do not get their lines now, by their names."""
+        written = {sink.name: sink.failure for sink in self._sinks() if sink.failure}
+        return {**self._stale, **written}
+
+    def reopen(self, done: Callable[[list[str]], None] = lambda failures: None) -> None:
+        """Open every file again by its path (log rotation); done by the thread, soon.
+
+        Args:
+            done: is called by the thread, with a sentence for each file that cannot be opened:
+                its lines still go where they went.
+        """
+        self._queue.put(partial(self._reopen, done))
 
     def close(self) -> None:
         """Write what waits, for at most about :data:`CLOSE_SECS`, and close the files.
@@ -226,15 +242,29 @@ class LogWriter:
     def _flush(self) -> None:
         for sink in self._sinks():
             sink.flush()
+            if sink.failure:
+                self._tell(sink)
 
-    def _reopen(self) -> None:
+    def _tell(self, sink: LogSink) -> None:
+        """Tell the other sinks, at most once in a while, that ``sink`` fails."""
+        now = time.monotonic()
+        if now >= self._told.get(sink.name, now):
+            self._told[sink.name] = now + TELL_SECS
+            fields = (("sink", sink.name), ("error", sink.failure))
+            self._queue.put(self._records.line("error", "LOG_FAILED", fields))
+
+    def _reopen(self, done: Callable[[list[str]], None]) -> None:
+        stale: dict[str, str] = {}
         for sink in self._files():
             sink.flush()
             try:
                 sink.replace(open_log_file(sink.name))
             except ConfigError as error:
+                stale[sink.name] = error.message
                 fields = (("status", "error"), ("sink", sink.name), ("error", error.message))
                 self._lines.append(self._records.line("error", "LOG_REOPEN", fields))
+        self._stale = stale
+        done([f"{name}: {message}" for name, message in stale.items()])
 
     def _set_files(self, opened: Mapping[str, int], wanted: frozenset[str]) -> None:
         for path in [path for path in self._sites if path not in wanted]:

@@ -7,6 +7,7 @@ was started (``tap.py``, ``cli.py``) and how any part does its work.
 from __future__ import annotations
 
 import gc
+import os
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -15,6 +16,7 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
+import revproxy
 from revproxy.control.admin.commands import Commands
 from revproxy.control.admin.protocol import AdminPort
 from revproxy.control.admin.socket import AdminSocket
@@ -22,7 +24,7 @@ from revproxy.control.certificate_watch import CertificateWatch
 from revproxy.control.certificates import load_certificates
 from revproxy.control.descriptors import SPARE, raise_descriptor_limit
 from revproxy.control.drain import Drain
-from revproxy.control.generation import Generations
+from revproxy.control.generation import Generations, check_log_files
 from revproxy.control.health import HealthPort, health_site
 from revproxy.control.inherited import InheritedSockets
 from revproxy.control.listening import BindError, PortService
@@ -56,6 +58,8 @@ class Proxy(MultiService):
         read: reads the configuration anew; None where it came from no file.
         environ: what a service manager has set for the process is taken out of it.
         threads: where files are read; of its own by default, as a file system may hang.
+        config_path: where the configuration came from, for those who ask.
+        owner: user and group that the process will run as, where these are not its own yet.
 
     Raises:
         ConfigErrors: a certificate or a log file cannot be used, or there are too few descriptors.
@@ -70,11 +74,15 @@ class Proxy(MultiService):
         read: Callable[[], Configuration] | None = None,
         environ: MutableMapping[str, str] | None = None,
         threads: Any = None,
+        config_path: str = "",
+        owner: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         self._threads = threads or daemon_threads(READING_THREADS, "reading")
         environ = {} if environ is None else environ
         self.configuration = configuration
+        self.config_path = config_path
+        self.owner = owner
         self.reactor = reactor
         self.ending = False
         self.notifier = Notifier.from_environment(environ)
@@ -101,7 +109,14 @@ class Proxy(MultiService):
         self.drain = Drain(reactor, self.router, self.connections, self.gate, self.log, timeout)
         self.ports = self._ports()
         self.status = Status(
-            self.generations, self.reload, self.deadlines, self.writer, self.ports, wall
+            self.generations,
+            self.reload,
+            self.drain,
+            self.deadlines,
+            self.writer,
+            self.ports,
+            wall,
+            config_path,
         )
         for service in (*self._control_services(), *self.ports, *self._background(wall)):
             service.setServiceParent(self)
@@ -112,10 +127,12 @@ class Proxy(MultiService):
             site = health_site(self.status.missing, self.reactor)
             services.append(HealthPort(self.reactor, port, site, self.inherited))
         if path := self.configuration.admin_socket_path:
-            commands = Commands(self.status, self.reload, self.writer, self.end, self.log)
+            commands = Commands(self.status, self.reload, self.reopen_logs, self.end, self.log)
             port_of_admin = AdminPort(commands.answer, self.reactor)
             services.append(
-                AdminSocket(self.reactor, path, port_of_admin, self.log, self.inherited)
+                AdminSocket(
+                    self.reactor, path, port_of_admin, self.log, self.inherited, self.owner
+                )
             )
         return services
 
@@ -178,11 +195,20 @@ class Proxy(MultiService):
             ("listeners", len(self.configuration.listeners)),
             ("sites", sites),
             ("max_connections", self.connections.most),
+            ("version", revproxy.__version__),
+            ("pid", os.getpid()),
+            ("config", self.config_path),
         )
         self.log.record("info", "START", started)
         gc.collect()
         gc.freeze()
         self.reactor.callWhenRunning(self.notifier.ready, f"{sites} sites, generation 1")
+
+    def reopen_logs(self) -> Deferred[list[str]]:
+        """Open the log files again; gives a sentence for each that cannot be."""
+        reopened: Deferred[list[str]] = Deferred()
+        self.writer.reopen(lambda found: self.reactor.callFromThread(reopened.callback, found))
+        return reopened
 
     def end(self) -> None:
         """Begin the orderly end of the process."""
@@ -216,8 +242,9 @@ def check(configuration: Configuration, now: float) -> tuple[str, list[str]]:
         the sentence to print, and warnings.
 
     Raises:
-        ConfigErrors: a certificate cannot be used.
+        ConfigErrors: a certificate or a log file cannot be used.
     """
+    check_log_files(configuration)
     warnings = load_certificates(configuration, Identities(), now).warnings
     listeners, sites = len(configuration.listeners), len(configuration.all_sites())
     return f"configuration ok: {listeners} listeners, {sites} sites", warnings

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
@@ -26,6 +26,7 @@ from revproxy.control.changes import differences, reloadable
 from revproxy.control.generation import Generation, Generations
 from revproxy.control.log_sink import open_log_files
 from revproxy.control.systemd import Notifier
+from revproxy.control.threads import InThread
 from revproxy.errors import ConfigError, ConfigErrors
 from revproxy.model.configuration import Configuration
 from revproxy.model.seams import AccessLog
@@ -35,9 +36,6 @@ MOST_LINES = 1000
 
 SWITCH_SECS = 0.0005
 """How long a thread may keep the interpreter from the reactor's."""
-
-InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
-"""Calls something in a thread and waits for what it returns."""
 
 
 class ReloadRefusedError(Exception):
@@ -133,17 +131,17 @@ class Reload:
             generations = self._generations
             loaded = await self._in_thread(_gently(generations.reload_certificates))
             fresh = loaded.renewed(generations.current.certificates)
-            known = {str(failure) for failure in generations.current.certificates.failures}
+            former = generations.current.certificates
             generations.adopt_certificates(loaded)
         finally:
             self._lock.release()
+        known = {str(failure) for failure in former.failures}
         for failure in loaded.failures:
-            if str(failure) in known:
-                continue
-            error = f"{failure}; the last good one is served"
-            record = (("status", "error"), ("error", error))
-            self._log.record("error", "CERTIFICATE_RELOAD", record)
-        for identity in fresh:
+            if str(failure) not in known:
+                error = f"{failure}; the last good one is served"
+                record = (("status", "error"), ("error", error))
+                self._log.record("error", "CERTIFICATE_RELOAD", record)
+        for identity in {*fresh, *loaded.recovered(former)}:
             fields = (("status", "success"), ("name", identity.name), ("file", identity.source))
             self._log.record("info", "CERTIFICATE_RELOAD", fields)
 

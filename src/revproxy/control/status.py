@@ -13,11 +13,12 @@ from itertools import islice
 from typing import Any
 
 import revproxy
+from revproxy.control.drain import Drain
 from revproxy.control.generation import Generations
 from revproxy.control.listening import PortService
 from revproxy.control.log_writer import LogWriter
 from revproxy.control.reload import Reload
-from revproxy.model.configuration import Configuration
+from revproxy.model.configuration import Configuration, Site
 from revproxy.model.tls import ClientHello, Identity
 from revproxy.net.deadlines import Deadlines
 from revproxy.net.pool import Pool
@@ -40,27 +41,33 @@ class Status:
     Args:
         generations: what is served, and to how many.
         reload: what has come of the last one.
+        drain: the end, once it has begun.
         deadlines: for the monotonic clock.
         writer: of the log.
         ports: of the data path.
         wall: seconds since 1970.
+        config_path: where the configuration came from; ``""`` = from no file.
     """
 
     def __init__(
         self,
         generations: Generations,
         reload: Reload,
+        drain: Drain,
         deadlines: Deadlines,
         writer: LogWriter,
         ports: list[PortService],
         wall: Callable[[], float],
+        config_path: str = "",
     ) -> None:
         self._generations = generations
         self._reload = reload
+        self._drain = drain
         self._clock = deadlines.clock
         self._writer = writer
         self._ports = ports
         self._wall = wall
+        self._config_path = config_path
         self._started = deadlines.clock()
 
     @property
@@ -69,25 +76,35 @@ class Status:
         return self._generations.current.configuration
 
     @property
+    def generation(self) -> int:
+        """The number of what is served."""
+        return self._generations.current.number
+
+    @property
     def open(self) -> int:
         """How many connections are open."""
         return self._generations.connections.total
 
     def summary(self) -> Values:
         """The process as a whole."""
-        current = self._generations.current
+        left = self._drain.left
         return {
             "uptime_secs": int(self._clock() - self._started),
             "sites": len(self.configuration.all_sites()),
             "version": revproxy.__version__,
             "pid": os.getpid(),
-            "generation": current.number,
+            "config": self._config_path,
+            "generation": self.generation,
             "draining": self._generations.router.draining,
+            "drain_left_secs": None if left is None else round(left, 1),
             "restart_required": list(self._reload.restart_required),
-            "listeners": [f"{port.address} port {port.port}" for port in self._ports],
+            "listeners": [
+                f"{port.address} port {port.port}" for port in self._ports if port.bound
+            ],
             "connections": self._connection_figures(),
             "requests": self._request_figures(),
             "log_lines_lost": self._writer.lost,
+            "log_failures": self._writer.failures,
             **listed(
                 "upstreams", [self._upstream(pool) for pool in self._generations.workshop.pools]
             ),
@@ -102,17 +119,29 @@ class Status:
                 "host": site.host,
                 "upstream": str(site.upstream),
                 "upstream_scheme": site.upstream_scheme,
+                "listeners": addresses,
                 "certificate": site.host not in uncovered,
             }
-            for site in self.configuration.all_sites()
+            for site, addresses in self._sites()
         ]
+
+    def _sites(self) -> Iterator[tuple[Site, list[str]]]:
+        """Every site, and the addresses that it is served on."""
+        listeners = self.configuration.listeners
+        for listener in listeners:
+            for site in listener.sites:
+                yield site, [listener.bind_addr]
+        everywhere = tuple(dict.fromkeys(listener.bind_addr for listener in listeners))
+        for site in self.configuration.sites:
+            yield site, list(everywhere if site.listeners is None else site.listeners)
 
     def certificates(self) -> list[Values]:
         """Every certificate in use, those that end first coming first."""
         certificates = self._generations.current.certificates
-        failures = {error.path: error.message for error in certificates.failures}
+        failures = {error.path: str(error) for error in certificates.failures}
         entries = []
         for (pair, _), identity in certificates.served.items():
+            days = (identity.not_after - self._wall()) / 86400
             error = failures.get(pair.cert_path) or failures.get(pair.key_path)
             entries.append(
                 {
@@ -120,9 +149,9 @@ class Status:
                     "names": identity.names,
                     "issuer": identity.issuer,
                     "not_after": _moment(identity.not_after),
-                    "days_left": round((identity.not_after - self._wall()) / 86400, 1),
+                    "days_left": round(days, 1) + 0.0,  # never -0.0
                     "source": pair.cert_path,
-                    "error": error,
+                    "error": error or ("has expired" if days < 0 else None),
                 }
             )
         return sorted(entries, key=lambda entry: str(entry["not_after"]))

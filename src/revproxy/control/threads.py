@@ -6,10 +6,15 @@ its own pool.) Refuses to know what is done in them.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from threading import Thread
+from typing import Any
 
 from twisted.python.threadpool import ThreadPool
+
+InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Calls something in a thread and waits for what it returns."""
 
 
 def daemon_threads(most: int, name: str) -> ThreadPool:

@@ -78,7 +78,14 @@ def file_version(path: str) -> Version:
 
 
 def _version(status: os.stat_result) -> Version:
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    # The last tells what was copied with its old time of modification.
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
 
 
 def _read(path: str) -> tuple[bytes, Version]:

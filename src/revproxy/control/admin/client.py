@@ -36,6 +36,9 @@ def ask(path: str, command: str) -> Reply:
         raise NoAnswerError(f"{path}: too many commands at once") from None
     except (ConnectionResetError, BrokenPipeError, ValueError, RecursionError):
         raise NoAnswerError(f"{path}: no answer (too many commands at once?)") from None
+    except PermissionError:
+        reason = "permission denied; root, the proxy's own user and the socket's group may ask"
+        raise NoAnswerError(f"{path}: {reason}") from None
     except OSError as error:
         raise NoAnswerError(f"{path}: {error.strerror or error} (is revproxy running?)") from None
     if not isinstance(reply, dict):

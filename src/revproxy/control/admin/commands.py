@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 
 from revproxy.control.admin.protocol import Reply, failed
-from revproxy.control.log_writer import LogWriter
 from revproxy.control.reload import Outcome, Reload, ReloadRefusedError, in_one_line
 from revproxy.control.status import MOST_ENTRIES, Status, listed
 from revproxy.errors import ConfigErrors
@@ -24,7 +23,7 @@ class Commands:
     Args:
         status: answers what only asks.
         reload: serves another configuration.
-        writer: has the log files.
+        reopen: opens the log files again; gives a sentence for each that cannot be.
         stop: begins the orderly end of the process.
         log: told of every command that changes something, and who gave it.
     """
@@ -33,13 +32,13 @@ class Commands:
         self,
         status: Status,
         reload: Reload,
-        writer: LogWriter,
+        reopen: Callable[[], Awaitable[list[str]]],
         stop: Callable[[], None],
         log: AccessLog,
     ) -> None:
         self._status = status
         self._reload = reload
-        self._writer = writer
+        self._reopen = reopen
         self._stop = stop
         self._log = log
         self._commands: Mapping[str, Command] = {
@@ -76,7 +75,8 @@ class Commands:
                 {"path": error.path, "message": error.message}
                 for error in errors.errors[:MOST_ENTRIES]
             ]
-            return {**failed(in_one_line(errors)), "errors": mistakes}
+            refused = failed(in_one_line(errors))
+            return {**refused, "errors": mistakes, "generation": self._status.generation}
         except ReloadRefusedError as refusal:
             return failed(str(refusal))
         return {
@@ -103,7 +103,9 @@ class Commands:
 
     async def _reopened(self, user: int) -> Reply:
         self._tell("reopen-logs", user)
-        self._writer.reopen()
+        failures = await self._reopen()
+        if failures:
+            return failed(f"still written to as they were: {'; '.join(failures[:MOST_ENTRIES])}")
         return {"status": "ok"}
 
     async def _drained(self, user: int) -> Reply:

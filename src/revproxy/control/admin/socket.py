@@ -47,6 +47,8 @@ class AdminSocket(Service):
         factory: makes the connections' protocols, and is told whose group may connect.
         log: told when somebody else has the path.
         inherited: sockets that may be listening there already.
+        owner: user and group to whom the socket and a folder made for it are given; None = they
+            stay with the process' own.
     """
 
     reactor: Any
@@ -54,6 +56,7 @@ class AdminSocket(Service):
     factory: AdminPort
     log: AccessLog
     inherited: InheritedSockets = field(factory=InheritedSockets)
+    owner: tuple[int, int] | None = None
     _listening: _Acceptor | None = field(default=None, init=False)
     _inode: tuple[int, int] | None = field(default=None, init=False)
 
@@ -100,7 +103,7 @@ class AdminSocket(Service):
             fields = (("path", self.path), ("error", "another process listens there"))
             self.log.record("warn", "ADMIN_SOCKET", fields)
             return None
-        bound = _bound(self.path)
+        bound = _bound(self.path, self.owner)
         status = os.lstat(self.path)
         self._inode = (status.st_dev, status.st_ino)
         return bound
@@ -173,10 +176,10 @@ def _is_in_use(path: str) -> bool:
     return True
 
 
-def _bound(path: str) -> socket.socket:
-    """A socket that listens at ``path``, in place of a stale one."""
+def _bound(path: str, owner: tuple[int, int] | None) -> socket.socket:
+    """A socket of ``owner`` that listens at ``path``, in place of a stale one."""
     directory, name = os.path.split(path)
-    _make_directory(Path(directory))
+    _make_directory(Path(directory), owner)
     # A socket's path has a limit, which the temporary one must not be the first to reach.
     room = LONGEST_SOCKET_PATH - len(os.fsencode(path)) + len(os.fsencode(name))
     temporary = os.path.join(directory, token_hex(16)[:room])
@@ -189,6 +192,7 @@ def _bound(path: str) -> socket.socket:
         finally:
             os.umask(former)
         try:
+            _give(temporary, owner)
             bound.listen(BACKLOG)
             os.rename(temporary, path)
         except BaseException:
@@ -201,13 +205,19 @@ def _bound(path: str) -> socket.socket:
     return bound
 
 
-def _make_directory(directory: Path) -> None:
+def _make_directory(directory: Path, owner: tuple[int, int] | None) -> None:
     """Make ``directory`` and what is missing above it, with their mode whatever the umask is."""
     try:
         directory.mkdir(DIRECTORY_MODE)
     except FileExistsError:
         return
     except FileNotFoundError:
-        _make_directory(directory.parent)
+        _make_directory(directory.parent, owner)
         directory.mkdir(DIRECTORY_MODE)
     directory.chmod(DIRECTORY_MODE)
+    _give(directory, owner)
+
+
+def _give(path: str | Path, owner: tuple[int, int] | None) -> None:
+    if owner is not None:
+        os.chown(path, *owner, follow_symlinks=False)

@@ -20,7 +20,7 @@ def shown(command: str, reply: Reply) -> str:
     """
     try:
         return "\n".join([harmless(str(line)) for line in _lines(command, reply)])
-    except (KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError):
         return json.dumps(reply)
 
 
@@ -34,17 +34,22 @@ def _lines(command: str, reply: Reply) -> Iterable[str]:
         return _SHOWN[command](reply)
     mistakes = [(mistake["path"], mistake["message"]) for mistake in reply.get("errors") or ()]
     lines = [f"{path}: {message}" if path else message for path, message in mistakes]
+    if lines and "generation" in reply:
+        lines.insert(0, f"refused; generation {reply['generation']} goes on being served:")
     return lines or [str(reply["message"])]
 
 
 def _outcome(reply: Reply) -> Iterable[str]:
     where = f"{_count(reply['sites'], 'site')}, generation {reply['generation']}"
-    yield f"reloaded: {where}" if reply["changed"] else f"nothing has changed: {where}"
+    unchanged = "nothing applies" if reply["restart_required"] else "nothing has changed"
+    yield f"{'reloaded' if reply['changed'] else unchanged}: {where}"
     yield from _remarks(reply)
 
 
 def _preview(reply: Reply) -> Iterable[str]:
     yield from reply["changes"] or ["nothing would change"]
+    if not reply["changed"] and reply["restart_required"]:
+        yield "nothing of this would apply"
     yield from _remarks(reply)
 
 
@@ -57,10 +62,12 @@ def _remarks(reply: Reply) -> Iterable[str]:
 
 def _status(reply: Reply) -> Iterable[str]:
     connections, requests = reply["connections"], reply["requests"]
-    state = "draining" if reply["draining"] else "serving"
-    yield f"{state} {_count(reply['sites'], 'site')} for {_duration(reply['uptime_secs'])}"
+    yield f"serving {_count(reply['sites'], 'site')} for {_duration(reply['uptime_secs'])}"
+    if reply["draining"]:
+        yield f"draining: what is left is cut in {reply['drain_left_secs'] or 0:.0f} s"
     yield f"version {reply['version']}, pid {reply['pid']}, generation {reply['generation']}"
-    yield f"listening on {', '.join(reply['listeners'])}"
+    yield f"configuration: {reply['config'] or 'of no file'}"
+    yield f"listening on {', '.join(reply['listeners']) or 'nothing'}"
     limit = connections["limit"] or "no limit"
     paused = "" if connections["accepting"] else " (none is accepted until some have ended)"
     yield (
@@ -71,6 +78,8 @@ def _status(reply: Reply) -> Iterable[str]:
     yield f"requests: {requests['total']}, {classes}"
     if reply["log_lines_lost"]:
         yield f"log lines lost: {reply['log_lines_lost']}"
+    for sink, reason in reply["log_failures"].items():
+        yield f"log {sink}: {reason}"
     for place in reply["restart_required"]:
         yield f"restart required: {place}"
     yield ""
@@ -80,7 +89,7 @@ def _status(reply: Reply) -> Iterable[str]:
 
 
 def _sites(reply: Reply) -> Iterable[str]:
-    return _listed(reply, "sites", "host upstream upstream_scheme certificate")
+    return _listed(reply, "sites", "host upstream upstream_scheme listeners certificate")
 
 
 def _certificates(reply: Reply) -> Iterable[str]:
@@ -93,7 +102,7 @@ def _connections(reply: Reply) -> Iterable[str]:
 
 
 def _reopened(reply: Reply) -> Iterable[str]:
-    yield "the log files are being opened again"
+    yield "the log files have been opened again"
 
 
 def _drain(reply: Reply) -> Iterable[str]:
@@ -135,6 +144,8 @@ def _table(columns: str, rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:
 def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, list):
+        value = ",".join(map(str, value))
     return harmless(str(value)) if value not in (None, "") else "-"
 
 
