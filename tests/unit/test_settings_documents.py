@@ -11,7 +11,13 @@ from hypothesis import strategies
 from twisted.trial.unittest import SynchronousTestCase
 
 from revproxy.model.address import UpstreamAddress
-from revproxy.model.configuration import CertificatePair, Configuration, Limits, Timeouts
+from revproxy.model.configuration import (
+    CertificatePair,
+    Configuration,
+    Limits,
+    Timeouts,
+    TlsSettings,
+)
 from tests.support.configurations import Step, changed, minimal, mistakes, read
 
 ACME = """
@@ -53,8 +59,6 @@ host = "example.com"
 upstream = "127.0.0.1:8080"
 """
 
-NOT_YET = 'listeners[0].tls.mode: mode = "acme" is not available yet'
-
 UNAVAILABLE: dict[str, tuple[tuple[Step, ...], str]] = {
     "policies": ((), "policy"),
     "passthrough": ((), "streams"),
@@ -68,11 +72,6 @@ UNAVAILABLE: dict[str, tuple[tuple[Step, ...], str]] = {
     "passthrough, listener": (
         ("listeners", 0),
         "default_passthrough proxy_protocol passthrough",
-    ),
-    "acme": (
-        ("listeners", 0, "tls"),
-        "acme_domains acme_one_certificate_per_name acme_cache_dir acme_directory acme_contact "
-        "acme_ca_file acme_eab acme_challenge acme_profile",
     ),
     "h2, site": (("listeners", 0, "sites", 0), "upgrades"),
     "upstreams": (
@@ -93,27 +92,37 @@ class QuickStartTests(SynchronousTestCase):
     """The configuration that a new user begins with."""
 
     def test_acme(self) -> None:
-        """It is read whole, and its mode is the only thing not available."""
-        text = QUICK_START.format(tls=ACME)
-        self.assertEqual(mistakes(text, allow_wildcard_bind=True), [NOT_YET])
+        """It is valid as it stands, and the rest of the ACME keys has the documented defaults."""
+        configuration = read(QUICK_START.format(tls=ACME), allow_wildcard_bind=True)
+        (listener,) = configuration.listeners
+        self.assertEqual(
+            listener.tls,
+            TlsSettings(
+                mode="acme",
+                pairs=(),
+                acme_domains=("example.com",),
+                acme_cache_dir="/var/lib/reverse-proxy/acme-cache",
+                acme_directory="staging",
+                acme_contact="mailto:admin@example.com",
+            ),
+        )
+        self.assertEqual(listener.tls.acme_challenge, "tls-alpn-01")
 
     def test_acme_without_the_flag(self) -> None:
-        """The wildcard address is refused beside it where nothing allows it."""
-        found = mistakes(QUICK_START.format(tls=ACME))
-        self.assertEqual(len(found), 2)
-        self.assertIn("binds every address", found[0])
-        self.assertEqual(found[1], NOT_YET)
+        """The wildcard address is refused where nothing allows it."""
+        (found,) = mistakes(QUICK_START.format(tls=ACME))
+        self.assertIn("binds every address", found)
 
     def test_acme_keys_are_checked(self) -> None:
-        """In ACME mode its keys are known, and wrong values of them are mistakes."""
+        """Wrong values of its keys are mistakes, each with its place."""
         slips = ACME.replace('"staging"', "5").replace("acme_contact", "acme_contract")
         found = mistakes(QUICK_START.format(tls=slips), allow_wildcard_bind=True)
         self.assertEqual(
             found,
             [
-                NOT_YET,
                 "listeners[0].tls.acme_directory: must be a string, not an integer",
                 'listeners[0].tls.acme_contract: unknown key, did you mean "acme_contact"?',
+                'listeners[0].tls.acme_contact: required, but missing: mode = "acme" needs it',
             ],
         )
 

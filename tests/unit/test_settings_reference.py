@@ -88,6 +88,7 @@ class PageTests(SynchronousTestCase):
                 "`[[listeners]]`",
                 "`[listeners.tls]`",
                 "`[[listeners.tls.certificates]]`",
+                "`[listeners.tls.acme_eab]`",
                 "`[[listeners.sites]]`",
                 "`[[sites]]`",
             ],
@@ -126,7 +127,7 @@ class PageTests(SynchronousTestCase):
     def test_unavailable_keys(self) -> None:
         """A key that is not available yet stands in the last part and in no table."""
         tables, _, closing = reference.page().partition("## Not available yet")
-        for key in ("acme_domains", "h2_max_streams", "streams", "routes", "upstreams"):
+        for key in ("h2_max_streams", "streams", "routes", "upstreams"):
             self.assertNotIn(f"`{key}`", tables)
             self.assertEqual(closing.count(f"`{key}`"), 1, key)
 

@@ -119,15 +119,58 @@ class CertificatePair:
 
 
 @frozen
+class ExternalAccount:
+    """``acme_eab``: the account with the authority that ours is bound to (RFC 8555 7.3.4)."""
+
+    key_id: str = described("the key's identifier")
+    hmac_key_file: str = described("a file that holds the HMAC key, in base64url")
+
+
+@frozen
 class TlsSettings:
     """``[listeners.tls]``. The first pair is ``cert_path``/``key_path``."""
 
     mode: str = described(
-        'where certificates come from: `"manual"` is the files below, `"acme"` is not available '
-        "yet"
+        'where certificates come from: `"manual"` is the files below, `"acme"` an authority that '
+        "issues them for `acme_domains`"
     )
     pairs: tuple[CertificatePair, ...] = described("`cert_path`/`key_path`, then `certificates`")
     session_tickets: bool = described("sessions may be resumed", True)
+    acme_domains: tuple[str, ...] = described(
+        'the names to get certificates for; required with `mode = "acme"`', ()
+    )
+    acme_one_certificate_per_name: bool = described(
+        "a certificate for each name; without it one has them all", False
+    )
+    acme_cache_dir: str = described(
+        "where certificates, keys and accounts are kept, readable by the proxy alone",
+        "/var/lib/reverse-proxy/acme-cache",
+    )
+    acme_directory: str = described(
+        "the authority: Let's Encrypt's `production` or `staging`, or the URL of another's "
+        "directory",
+        "production",
+    )
+    acme_contact: str | None = described(
+        'where the authority may write to, `"mailto:..."`; required with `mode = "acme"`', None
+    )
+    acme_ca_file: str | None = described(
+        "the roots that the authority's own certificate is verified with, as PEM; without it "
+        "the system's",
+        None,
+    )
+    acme_eab: ExternalAccount | None = described(
+        "the account with the authority, where it wants one", None
+    )
+    acme_challenge: str = described(
+        "how the authority sees that a name leads here: on `https_port`, or on `http_port`. When "
+        "that fails, the next attempt uses the other",
+        "tls-alpn-01",
+    )
+    acme_profile: str | None = described(
+        "one of the authority's profiles of certificates; without it the authority's own choice",
+        None,
+    )
 
 
 @frozen

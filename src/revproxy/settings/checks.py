@@ -10,6 +10,7 @@ from ipaddress import ip_address
 
 from attrs import frozen
 
+from revproxy.settings.acme import check_challenge, check_mode
 from revproxy.settings.document import Node
 from revproxy.settings.section import Reading
 from revproxy.settings.suggest import did_you_mean
@@ -49,6 +50,7 @@ def check(whole: Whole) -> None:
         _check_scheme(site)
     for listener in whole.listeners:
         _check_certificates(listener.get("tls"))
+        check_challenge(listener)
 
 
 def _check_presence(whole: Whole) -> None:
@@ -138,6 +140,8 @@ def _check_scheme(site: Reading) -> None:
 
 def _check_certificates(tls: Reading | None) -> None:
     """In manual mode a listener has at least one pair, and no half of one."""
+    if tls is not None:
+        check_mode(tls)
     if tls is None or tls.get("mode") != "manual":
         return
     given = tls.node.value

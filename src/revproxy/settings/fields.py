@@ -33,6 +33,21 @@ def text(node: Node) -> str:
     return node.value
 
 
+@accepting("string, not empty")
+def filled(node: Node) -> str:
+    """A string of printable characters, at least one.
+
+    Raises:
+        ValueError: it is none.
+    """
+    value = text(node)
+    if not value:
+        raise ValueError("must not be empty")
+    if not value.isprintable():
+        raise ValueError("must not hold control characters")
+    return value
+
+
 @accepting("`true` or `false`")
 def flag(node: Node) -> bool:
     """A boolean.
@@ -126,12 +141,7 @@ def path(node: Node) -> str:
     Raises:
         ValueError: it is no string, empty, or holds control characters.
     """
-    value = text(node)
-    if not value:
-        raise ValueError("must not be empty")
-    if not value.isprintable():
-        raise ValueError("must not hold control characters")
-    return str(node.directory / value)
+    return str(node.directory / filled(node))
 
 
 @accepting(f'path of at most {LONGEST_SOCKET_PATH} bytes, or `""`')

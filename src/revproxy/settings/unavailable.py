@@ -7,7 +7,6 @@ with that answer and not as unknown, so that nobody looks for a slip that is non
 from __future__ import annotations
 
 AREAS = {
-    "acme": "automatic certificates",
     "h2": "HTTP/2, and upgrades such as WebSocket",
     "passthrough": "TLS passthrough, the PROXY protocol, TCP services",
     "policies": "routes within a site, and policies",
@@ -36,12 +35,6 @@ LIMITS = _keys(
 )
 
 LISTENER = _keys("passthrough", "default_passthrough proxy_protocol passthrough")
-
-TLS = _keys(
-    "acme",
-    "acme_domains acme_one_certificate_per_name acme_cache_dir acme_directory acme_contact "
-    "acme_ca_file acme_eab acme_challenge acme_profile",
-)
 
 SITE = (
     _keys("h2", "upgrades")
