@@ -1,0 +1,1 @@
+"""Certificates from a certificate authority that speaks ACME (RFC 8555)."""
