@@ -67,30 +67,57 @@ _ADMIN_COMMANDS = {
     "drain": "let it finish what is under way, and end",
 }
 
-_ACTING = {"reload", "reopen-logs", "drain"}
+_SOCKET = "its admin socket; FILE does not matter then"
+
+_ACTING = {"reload", "reopen-logs", "drain", "renew"}
 """The commands that must not reach another proxy than the one that is meant."""
 
 
 def _add_admin_commands(commands: Any) -> None:
     for name, text in _ADMIN_COMMANDS.items():
         command = commands.add_parser(name, help=text)
-        command.set_defaults(run=_ask, command=name)
+        command.set_defaults(run=_ask, words=[name])
         _add_config(command, "its configuration, which names its admin socket")
-        command.add_argument(
-            "--socket", metavar="PATH", help="its admin socket; FILE does not matter then"
-        )
+        command.add_argument("--socket", metavar="PATH", help=_SOCKET)
         command.add_argument("--json", action="store_true", help="the reply as it is")
         if name == "reload":
             command.add_argument("--diff", action="store_true", help="only show what would change")
+        elif name == "certs":
+            _add_renew(command)
+
+
+def _add_renew(certs: Any) -> None:
+    """``certs renew``; what is said before ``renew`` holds where it is not said after it."""
+    actions = certs.add_subparsers(metavar="renew")
+    renew = actions.add_parser(
+        "renew", help="get an automatic one anew, now", argument_default=argparse.SUPPRESS
+    )
+    renew.set_defaults(words=["certs", "renew"])
+    renew.add_argument("name", metavar="NAME", help="a name that it is for")
+    renew.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="order one that is not served: from staging where production is configured",
+    )
+    renew.add_argument("-c", "--config", metavar="FILE", help="as of certs")
+    renew.add_argument("--socket", metavar="PATH", help=_SOCKET)
+    renew.add_argument("--json", action="store_true", help="the reply as it is")
+
+
+def _command(options: argparse.Namespace) -> str:
+    """What is sent to the admin socket."""
+    chosen = [f"--{name.replace('_', '-')}" for name in ("diff", "dry_run") if name in options]
+    flags = [flag for flag in chosen if getattr(options, flag[2:].replace("-", "_"))]
+    return " ".join([*options.words, *flags, *([options.name] if "name" in options else [])])
 
 
 def _ask(options: argparse.Namespace) -> None:
-    command = f"{options.command} --diff" if getattr(options, "diff", False) else options.command
+    command = _command(options)
     try:
         path = options.socket
         if path is None:
             path = _socket_of(options.config)
-            if options.command in _ACTING:
+            if _ACTING.intersection(options.words):
                 _see_that_it_serves(path, options.config)
         reply = ask(path, command)
     except NoAnswerError as error:

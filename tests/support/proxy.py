@@ -78,8 +78,10 @@ def proxy_config(
         certificates: the pairs to serve; one from the test authority for all hosts by default.
         top: top-level fields.
     """
+    settings: dict[str, Any] = {}
     first, *others = certificates or (authority().pair(*sites),)
-    settings = {"mode": "manual", "cert_path": first.cert_path, "key_path": first.key_path}
+    if not tls or tls.get("mode") != "acme":
+        settings = {"mode": "manual", "cert_path": first.cert_path, "key_path": first.key_path}
     if others:
         pairs = [{"cert_path": pair.cert_path, "key_path": pair.key_path} for pair in others]
         settings["certificates"] = pairs
@@ -137,9 +139,10 @@ class RunningProxy:
         *,
         command: Sequence[str] = RUN,
         environment: Mapping[str, str] | None = None,
+        ports: tuple[int, int] | None = None,
         **overrides: Any,
     ) -> None:
-        self.http_port, self.https_port = free_port(), free_port()
+        self.http_port, self.https_port = ports or (free_port(), free_port())
         self._folder = tempfile.mkdtemp(prefix="revproxy-test-")
         self.config_path = Path(self._folder, "config.toml")
         self.write_config(sites, **overrides)

@@ -31,6 +31,7 @@ from revproxy.net.plan import ListenerPort
 from revproxy.net.ports import TlsPort
 from revproxy.policy.connection_limit import ConnectionLimit
 from revproxy.policy.rate_limit import TokenBuckets
+from revproxy.tls.acme.answering import Answering
 from revproxy.tls.self_signed import self_signed, write_pair
 from tests.support.doubles import RecordingLog
 from tests.support.models import ADDRESS, configuration, listener, site
@@ -165,6 +166,7 @@ class ServedCase(SynchronousTestCase):
             self.gate,
             DESCRIPTORS,
             lambda: self.wall,
+            Answering(lambda: self.wall),
         )
         self.port = ListenerPort(
             generations.router, deadlines, self.connections, self.gate, True, ADDRESS, 8443

@@ -41,7 +41,12 @@ class CommandCase(ProxyCase):
         )
         self.addCleanup(self.proxied.writer.close)
         self.commands = Commands(
-            self.proxied.status, self.proxied.reload, self.reopen, self.stop, self.log
+            self.proxied.status,
+            self.proxied.reload,
+            self.proxied.renewals,
+            self.reopen,
+            self.stop,
+            self.log,
         )
 
     def read(self) -> Configuration:

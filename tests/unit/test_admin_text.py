@@ -56,6 +56,8 @@ UPSTREAM = {
 
 CERTIFICATE = {
     "name": "a.test",
+    "kind": "acme",
+    "next_attempt": "2026-12-03T03:04:05Z",
     "not_after": "2027-01-02T03:04:05Z",
     "days_left": 89.5,
     "source": "/etc/a.pem",
@@ -138,8 +140,10 @@ class StatusTextTests(SynchronousTestCase):
                 "UPSTREAM        SCHEME  OPEN  IDLE  MADE  FAILURES  DEAD",
                 "127.0.0.1:3000  http    12    0     345   6         yes",
                 "",
-                "NAME    NOT_AFTER             DAYS_LEFT  SOURCE      ERROR",
-                "a.test  2027-01-02T03:04:05Z  89.5       /etc/a.pem  -",
+                "NAME    KIND  NOT_AFTER             DAYS_LEFT  SOURCE      "
+                "NEXT_ATTEMPT          ERROR",
+                "a.test  acme  2027-01-02T03:04:05Z  89.5       /etc/a.pem  "
+                "2026-12-03T03:04:05Z  -",
             ],
         )
 

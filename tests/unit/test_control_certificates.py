@@ -16,8 +16,9 @@ from revproxy.control.certificates import (
     load_certificates,
 )
 from revproxy.errors import ConfigErrors
-from revproxy.model.configuration import CertificatePair, Listener
+from revproxy.model.configuration import CertificatePair, Listener, TlsSettings
 from revproxy.model.tls import Alert, ClientHello, Identity
+from revproxy.tls.acme.wanted import all_wanted
 from revproxy.tls.certificates import TICKET_KEY_SECS, Identities
 from revproxy.tls.pem import file_version
 from revproxy.tls.self_signed import self_signed, write_pair
@@ -237,3 +238,77 @@ class VersionTests(FilesCase):
         os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
         other.rename(path)
         self.assertNotEqual(file_version(str(path)), first)
+
+
+class AutomaticTests(SynchronousTestCase):
+    """What is served where an authority issues the certificates."""
+
+    def setUp(self) -> None:
+        self.identities = Identities()
+        self.folder = Path(self.mktemp()).absolute()
+        settings = TlsSettings(
+            mode="acme",
+            pairs=(),
+            acme_domains=("a.test", "b.test"),
+            acme_cache_dir=str(self.folder),
+        )
+        one = evolve(listener(site("a.test"), site("b.test")), tls=settings)
+        self.whole = configuration(one)
+        (self.wanted,) = all_wanted(self.whole)
+
+    def load(self, now: float = NOW) -> Certificates:
+        return load_certificates(self.whole, self.identities, now)
+
+    def issue(self, path: str, *names: str, days: int = 30) -> None:
+        """Put a certificate where an authority's is kept."""
+        chain_pem, key_pem = self_signed(names or self.wanted.names, now=NOW, days=days)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_bytes(key_pem + chain_pem)
+
+    def presented(self, certificates: Certificates, name: str = "b.test") -> Identity:
+        identity = certificates.selections[ADDRESS, 443](ClientHello(name))
+        assert isinstance(identity, Identity)
+        return identity
+
+    def test_placeholder(self) -> None:
+        """Until one is issued, one that is self-signed has every name, and stays the same."""
+        certificates = self.load()
+        identity = self.presented(certificates)
+        self.assertTrue(identity.placeholder)
+        self.assertEqual(identity.names, ["a.test", "b.test"])
+        self.assertEqual(certificates.warnings, [])
+        self.assertIs(self.presented(self.load()), identity)
+        self.assertEqual(certificates.failures, ())
+
+    def test_issued(self) -> None:
+        """Once it is issued it is served, and that is news."""
+        before = self.load()
+        self.issue(self.wanted.pair.cert_path)
+        after = self.load()
+        identity = self.presented(after)
+        self.assertTrue(identity.automatic)
+        self.assertFalse(identity.placeholder)
+        self.assertEqual(after.renewed(before), [identity])
+
+    def test_expired(self) -> None:
+        """An expired one is served rather than none."""
+        self.issue(self.wanted.pair.cert_path, days=1)
+        identity = self.presented(self.load(NOW + 10 * 86400))
+        self.assertFalse(identity.placeholder)
+
+    def test_broken(self) -> None:
+        """Where the file is broken the one before it is served, and without it a placeholder."""
+        self.issue(self.wanted.pair.cert_path)
+        Path(self.wanted.pair.cert_path).write_bytes(b"nonsense")
+        certificates = self.load()
+        self.assertTrue(self.presented(certificates).placeholder)
+        self.assertEqual(len(certificates.failures), 1)
+        self.issue(self.wanted.previous.cert_path)
+        self.assertFalse(self.presented(self.load()).placeholder)
+
+    def test_name_left_out(self) -> None:
+        """A site whose name could not be certified is uncovered; the others are served."""
+        self.issue(self.wanted.pair.cert_path, "a.test")
+        certificates = self.load()
+        self.assertFalse(self.presented(certificates, "a.test").placeholder)
+        self.assertEqual(certificates.uncovered, ("b.test",))

@@ -271,6 +271,8 @@ class ListTests(StatusCase):
                 "not_after": until,
                 "days_left": round(left / DAY_SECS, 1),
                 "source": used.cert_path,
+                "kind": "manual",
+                "next_attempt": None,
                 "error": None,
             },
         )

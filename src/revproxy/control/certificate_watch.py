@@ -118,6 +118,8 @@ class CertificateWatch(Service):
         now = self._wall()
         self._told = {key: when for key, when in self._told.items() if now - when < DAY_SECS}
         for identity in served:
+            if identity.automatic:
+                continue  # those who renew it know when it is late
             days = (identity.not_after - now) / DAY_SECS
             key = (identity.name, identity.not_after, days > 0)
             if days >= SOON_DAYS or key in self._told:

@@ -14,6 +14,7 @@ from attrs import field, frozen
 from revproxy.errors import ConfigError, ConfigErrors
 from revproxy.model.configuration import CertificatePair, Configuration, Listener, Site
 from revproxy.model.tls import Identity
+from revproxy.tls.acme.wanted import Wanted, wanted_by
 from revproxy.tls.certificates import Identities
 from revproxy.tls.pem import Version, file_version
 from revproxy.tls.selection import Selection, uncovered_hosts
@@ -116,14 +117,40 @@ class _Loading:
     versions: dict[str, Version] = field(factory=dict)
 
     def load(self, path: str, listener: Listener) -> list[Identity]:
-        """The identities of ``listener``, whose settings stand at ``path``."""
+        """The identities of ``listener``, whose settings stand at ``path``.
+
+        Those of files come first: who has a certificate for a name wants it served.
+        """
         loaded = []
         for pair in listener.tls.pairs:
             identity = self._load_pair(path, pair, listener.tls.session_tickets)
             if identity is not None:
                 self.served[pair, listener.tls.session_tickets] = identity
                 loaded.append(identity)
+        for wanted in wanted_by(listener.tls, plain_port=bool(listener.http_port)):
+            identity = self._load_issued(wanted, listener.tls.session_tickets)
+            self.served[wanted.pair, listener.tls.session_tickets] = identity
+            loaded.append(identity)
         return loaded
+
+    def _load_issued(self, wanted: Wanted, tickets: bool) -> Identity:
+        """The certificate that was issued, the one before it, or a placeholder.
+
+        An expired one is better than none: its renewal is under way.
+        """
+        path = wanted.pair.cert_path
+        self.versions.setdefault(path, file_version(path))
+        for pair in (wanted.pair, wanted.previous):
+            try:
+                return self.identities.load(
+                    pair, now=self.now, session_tickets=tickets, automatic=True
+                )
+            except ConfigError as error:
+                if file_version(pair.cert_path) is not None:
+                    self.failures.append(error)
+        return self.identities.placeholders.get(
+            wanted.names, now=self.now, source=path, session_tickets=tickets
+        )
 
     def _load_pair(self, path: str, pair: CertificatePair, tickets: bool) -> Identity | None:
         for file in (pair.cert_path, pair.key_path):

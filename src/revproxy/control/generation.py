@@ -22,6 +22,8 @@ from revproxy.net.gate import Gate
 from revproxy.net.plan import ResourceRouter
 from revproxy.net.ports import TlsPort
 from revproxy.policy.connection_limit import ConnectionLimit
+from revproxy.tls.acme.answering import Answering
+from revproxy.tls.acme.wanted import all_wanted, cache_dirs
 from revproxy.tls.certificates import Identities
 
 
@@ -55,6 +57,7 @@ class Generations:
         gate: of all ports.
         descriptors: how many files and sockets may be open.
         wall: seconds since 1970.
+        answering: answers validations in handshakes.
 
     Attributes:
         current: what is served.
@@ -63,6 +66,7 @@ class Generations:
         connections: the open ones.
         gate: of all ports.
         tls_ports: of the listeners, by address and port; they are told of new certificates.
+        adopted: called after each swap.
 
     Raises:
         ConfigErrors: a certificate or a log file cannot be used, or there are too few descriptors.
@@ -77,7 +81,10 @@ class Generations:
         gate: Gate,
         descriptors: int,
         wall: Callable[[], float],
+        answering: Answering,
     ) -> None:
+        self._answering = answering
+        self.adopted: Callable[[], None] = lambda: None
         self._writer = writer
         self._descriptors = descriptors
         self._wall = wall
@@ -154,9 +161,11 @@ class Generations:
         for transport in promoted:
             transport.resumeProducing()
         self.gate.left()
+        self._answering.keep(cache_dirs(all_wanted(generation.configuration)))
         self.router.plan = generation.compiled.plan
         self.current = generation
         self._present(generation.certificates)
+        self.adopted()
 
     def reload_certificates(self) -> Certificates:
         """Read the certificates of the present generation again, for :meth:`adopt_certificates`.
@@ -175,7 +184,7 @@ class Generations:
 
     def _present(self, certificates: Certificates) -> None:
         for where, port in self.tls_ports.items():
-            port.choose = certificates.selections[where]
+            port.choose = self._answering.before(certificates.selections[where])
 
 
 def check_log_files(configuration: Configuration) -> None:

@@ -10,9 +10,11 @@ import gc
 import os
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
+from random import SystemRandom
 from typing import Any
 
-from twisted.application.service import MultiService
+from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
@@ -31,6 +33,7 @@ from revproxy.control.listening import BindError, PortService
 from revproxy.control.log_writer import LogWriter
 from revproxy.control.record_log import JsonRecords, RecordLog, Records, TextRecords
 from revproxy.control.reload import Reload
+from revproxy.control.renewals import Renewals
 from revproxy.control.status import Status
 from revproxy.control.systemd import Notifier, Watchdog
 from revproxy.control.threads import daemon_threads
@@ -42,6 +45,9 @@ from revproxy.net.gate import Gate
 from revproxy.net.plan import ListenerPort
 from revproxy.net.ports import PlainPort, TlsPort
 from revproxy.policy.connection_limit import ConnectionLimit
+from revproxy.tls.acme.answering import Answering
+from revproxy.tls.acme.requests import authority_requests
+from revproxy.tls.acme.wanted import all_wanted
 from revproxy.tls.certificates import Identities
 
 READING_THREADS = 2
@@ -93,7 +99,10 @@ class Proxy(MultiService):
         self.gate = Gate(self.connections, reactor)
         descriptors = raise_descriptor_limit()
         self.most_descriptors = descriptors - SPARE
-        self.workshop = Workshop(reactor, self.deadlines, self.log, wall, self.most_descriptors)
+        self.answering = Answering(wall)
+        self.workshop = Workshop(
+            reactor, self.deadlines, self.log, wall, self.most_descriptors, self.answering.http
+        )
         self.generations = Generations(
             configuration,
             self.workshop,
@@ -102,9 +111,12 @@ class Proxy(MultiService):
             self.gate,
             descriptors,
             wall,
+            self.answering,
         )
         self.router = self.generations.router
         self.reload = Reload(read, self.generations, self._in_thread, self.log, self.notifier)
+        self.renewals = self._renewals(wall)
+        self.generations.adopted = self.renewals.refresh
         timeout = configuration.shutdown_timeout_secs
         self.drain = Drain(reactor, self.router, self.connections, self.gate, self.log, timeout)
         self.ports = self._ports()
@@ -115,6 +127,7 @@ class Proxy(MultiService):
             self.deadlines,
             self.writer,
             self.ports,
+            self.renewals,
             wall,
             config_path,
         )
@@ -127,7 +140,9 @@ class Proxy(MultiService):
             site = health_site(self.status.missing, self.reactor)
             services.append(HealthPort(self.reactor, port, site, self.inherited))
         if path := self.configuration.admin_socket_path:
-            commands = Commands(self.status, self.reload, self.reopen_logs, self.end, self.log)
+            commands = Commands(
+                self.status, self.reload, self.renewals, self.reopen_logs, self.end, self.log
+            )
             port_of_admin = AdminPort(commands.answer, self.reactor)
             services.append(
                 AdminSocket(
@@ -143,7 +158,9 @@ class Proxy(MultiService):
         for listener in self.configuration.listeners:
             address, https = listener.bind_addr, listener.https_port
             choose = self.generations.current.certificates.selections[address, https]
-            secure = TlsPort(ListenerPort(*shared, True, address, https), choose)
+            secure = TlsPort(
+                ListenerPort(*shared, True, address, https), self.answering.before(choose)
+            )
             self.generations.tls_ports[address, https] = secure
             services.append(PortService(self.reactor, address, https, secure, *limits))
             if listener.http_port:
@@ -153,7 +170,7 @@ class Proxy(MultiService):
                 )
         return services
 
-    def _background(self, wall: Callable[[], float]) -> list[CertificateWatch | Watchdog]:
+    def _background(self, wall: Callable[[], float]) -> list[Service]:
         watch = CertificateWatch(
             self.reactor,
             lambda: self.generations.current.certificates,
@@ -162,7 +179,19 @@ class Proxy(MultiService):
             self.log,
             wall,
         )
-        return [watch, Watchdog(self.notifier, self.reactor)]
+        return [watch, self.renewals, Watchdog(self.notifier, self.reactor)]
+
+    def _renewals(self, wall: Callable[[], float]) -> Renewals:
+        return Renewals(
+            self.reactor,
+            wall,
+            lambda: all_wanted(self.generations.current.configuration),
+            self.reload.certificates,
+            self._in_thread,
+            self.log,
+            self.answering,
+            partial(authority_requests, self.reactor, wall, SystemRandom().random),
+        )
 
     def _in_thread(self, call: Callable[[], Any]) -> Awaitable[Any]:
         return deferToThreadPool(self.reactor, self._threads, call)

@@ -18,6 +18,7 @@ from revproxy.control.generation import Generations
 from revproxy.control.listening import PortService
 from revproxy.control.log_writer import LogWriter
 from revproxy.control.reload import Reload
+from revproxy.control.renewals import Renewals
 from revproxy.model.configuration import Configuration, Site
 from revproxy.model.tls import ClientHello, Identity
 from revproxy.net.deadlines import Deadlines
@@ -45,6 +46,7 @@ class Status:
         deadlines: for the monotonic clock.
         writer: of the log.
         ports: of the data path.
+        renewals: of automatic certificates.
         wall: seconds since 1970.
         config_path: where the configuration came from; ``""`` = from no file.
     """
@@ -57,6 +59,7 @@ class Status:
         deadlines: Deadlines,
         writer: LogWriter,
         ports: list[PortService],
+        renewals: Renewals,
         wall: Callable[[], float],
         config_path: str = "",
     ) -> None:
@@ -66,6 +69,7 @@ class Status:
         self._clock = deadlines.clock
         self._writer = writer
         self._ports = ports
+        self._renewals = renewals
         self._wall = wall
         self._config_path = config_path
         self._started = deadlines.clock()
@@ -139,10 +143,14 @@ class Status:
         """Every certificate in use, those that end first coming first."""
         certificates = self._generations.current.certificates
         failures = {error.path: str(error) for error in certificates.failures}
+        renewals = {one.wanted.pair.cert_path: one for one in self._renewals.kept()}
         entries = []
         for (pair, _), identity in certificates.served.items():
             days = (identity.not_after - self._wall()) / 86400
             error = failures.get(pair.cert_path) or failures.get(pair.key_path)
+            renewal = renewals.get(pair.cert_path)
+            if renewal is not None:
+                error = renewal.entry.record.last_error or error
             entries.append(
                 {
                     "name": identity.name,
@@ -151,6 +159,8 @@ class Status:
                     "not_after": _moment(identity.not_after),
                     "days_left": round(days, 1) + 0.0,  # never -0.0
                     "source": pair.cert_path,
+                    "kind": _kind(identity),
+                    "next_attempt": renewal and _moment(renewal.next_moment or self._wall()),
                     "error": error or ("has expired" if days < 0 else None),
                 }
             )
@@ -190,36 +200,43 @@ class Status:
             if not port.bound:
                 yield f"{port.address} port {port.port} is not bound"
         uncovered = set(self._generations.current.certificates.uncovered)
-        expired = self._expired_hosts()
+        unfit = self._unfit_hosts()
         dead = {pool for pool in self._generations.workshop.pools if self._is_dead(pool)}
-        if not (uncovered or expired or dead):
+        if not (uncovered or unfit or dead):
             return  # without a look at each of what may be ten thousand sites
         routes = self._generations.router.plan.routes
         for site in self.configuration.all_sites():
             if site.host in uncovered:
                 yield f"site {site.host}: no certificate covers it"
-            elif site.host in expired:
-                yield f"site {site.host}: its certificate has expired"
+            elif site.host in unfit:
+                yield f"site {site.host}: {unfit[site.host]}"
             route = routes.find(site.host)
             if route is not None and route.pool in dead:
                 yield f"site {site.host}: its upstream {route.upstream} cannot be connected to"
 
-    def _expired_hosts(self) -> set[str]:
-        """The sites to which a listener of theirs presents a certificate that has expired."""
+    def _unfit_hosts(self) -> dict[str, str]:
+        """The sites to which a listener of theirs presents a certificate that no client accepts,
+        and why none does.
+        """
         configuration = self.configuration
         certificates = self._generations.current.certificates
-        now = self._wall()
-        expired: set[str] = set()
-        if all(identity.not_after >= now for identity in certificates.served.values()):
-            return expired
+        unfit: dict[str, str] = {}
+        if not any(map(self._unfit, certificates.served.values())):
+            return unfit
         for listener in configuration.listeners:
             choose = certificates.selections[listener.bind_addr, listener.https_port]
             for site in (*listener.sites, *configuration.sites):
                 if site.listeners is None or listener.bind_addr in site.listeners:
                     presented = choose(ClientHello(site.host))
-                    if isinstance(presented, Identity) and presented.not_after < now:
-                        expired.add(site.host)
-        return expired
+                    why = self._unfit(presented) if isinstance(presented, Identity) else ""
+                    if why:
+                        unfit[site.host] = why
+        return unfit
+
+    def _unfit(self, identity: Identity) -> str:
+        if identity.placeholder:
+            return "its certificate has not been issued yet"
+        return "its certificate has expired" if identity.not_after < self._wall() else ""
 
     def _is_dead(self, pool: Pool) -> bool:
         failed = pool.failed_at
@@ -257,6 +274,13 @@ def listed(name: str, entries: list[Values]) -> Values:
     if len(entries) <= MOST_ENTRIES:
         return {name: entries}
     return {name: entries[:MOST_ENTRIES], f"{name}_total": len(entries)}
+
+
+def _kind(identity: Identity) -> str:
+    """Where a certificate comes from."""
+    if identity.placeholder:
+        return "placeholder"
+    return "acme" if identity.automatic else "manual"
 
 
 def _moment(seconds: float) -> str:

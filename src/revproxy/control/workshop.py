@@ -14,7 +14,7 @@ from typing import Any
 from attrs import frozen
 
 from revproxy.model.configuration import Configuration, Limits, RateLimit, Site
-from revproxy.model.seams import AccessLog
+from revproxy.model.seams import AccessLog, AnswerChallenge
 from revproxy.model.tls import TlsContext
 from revproxy.net.deadlines import Deadlines
 from revproxy.net.plan import Plan, Route
@@ -51,6 +51,7 @@ class Workshop:
         log: for the plans.
         wall: seconds since 1970.
         most_descriptors: as of ``Pool``.
+        challenge: answers validations where certificates are automatic.
     """
 
     def __init__(
@@ -60,12 +61,14 @@ class Workshop:
         log: AccessLog,
         wall: Callable[[], float],
         most_descriptors: int = ALL_DESCRIPTORS,
+        challenge: AnswerChallenge | None = None,
     ) -> None:
         self._reactor = reactor
         self._deadlines = deadlines
         self._log = log
         self._wall = wall
         self._most_descriptors = most_descriptors
+        self._challenge = challenge
         self._limiter: TokenBuckets | None = None
         self._pools: Pools = {}
         self._trust: TlsContext | None = None
@@ -98,6 +101,7 @@ class Workshop:
             clock=self._deadlines.clock,
             date=self._http_date,
             responses=self._responses,
+            challenge=self._challenge if _is_automatic(configuration) else None,
         )
         return Compiled(plan, pools, rate)
 
@@ -170,3 +174,7 @@ class Workshop:
             self._date = formatdate(second, usegmt=True).encode()
             self._date_second = second
         return self._date
+
+
+def _is_automatic(configuration: Configuration) -> bool:
+    return any(listener.tls.mode == "acme" for listener in configuration.listeners)

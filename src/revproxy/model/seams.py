@@ -39,6 +39,11 @@ class ChooseIdentity(Protocol):
         """The identity to serve, or the alert to refuse with."""
 
 
+AnswerChallenge = Callable[[bytes], bytes | None]
+"""The body that answers an HTTP-01 validation for a request's path (RFC 8555 8.3); None when
+nothing of the sort is pending for it."""
+
+
 class AccessLog(Protocol):
     """Where records go. Never blocks. Values are escaped there, so they are passed as they are.
 

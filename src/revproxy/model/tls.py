@@ -47,6 +47,11 @@ class Identity:
         source: the file that it was read from.
         made: when the context, and with it the ticket keys, was made, in seconds since 1970.
         content: a digest of the files that it was made from.
+        not_before: since when it is valid.
+        automatic: it is renewed by itself.
+        placeholder: it is self-signed, and stands in until a certificate has been issued.
+        validates: it only shows an authority that its name leads here: nothing is spoken after
+            the handshake (RFC 8737 3).
     """
 
     context: SSLContext = field(repr=False)
@@ -58,6 +63,10 @@ class Identity:
     source: str = ""
     made: float = 0.0
     content: bytes = field(default=b"", repr=False)
+    not_before: float = -inf
+    automatic: bool = False
+    placeholder: bool = False
+    validates: bool = False
 
     @property
     def names(self) -> list[str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from revproxy.errors import ProxyError, Side
 from revproxy.model.http import CHUNKED, Field, RequestHead, ResponseHead
+from revproxy.model.seams import AnswerChallenge
 from revproxy.net.front import Front
 from revproxy.net.plan import Plan, Route
 from revproxy.net.upstream import UpstreamConnection
@@ -63,6 +64,8 @@ class Exchange:
         """Settle the client, apply the limits, find the route, ask for a connection."""
         plan = self._plan
         head = self.head
+        if plan.challenge is not None and self._validated(plan.challenge):
+            return
         client = self._client
         if client.trusted:
             scheme = b"https" if self.front.port.secure else b"http"
@@ -263,6 +266,15 @@ class Exchange:
             return True
         return False
 
+    def _validated(self, challenge: AnswerChallenge) -> bool:
+        """Whether this was an authority's HTTP-01 validation, which comes before everything."""
+        if self.front.port.secure or self.head.method not in _SAFE_METHODS:
+            return False
+        authorization = challenge(self.head.path)
+        if authorization is not None:
+            self._answer(200, _OCTETS, body=authorization)
+        return authorization is not None
+
     def _redirect(self) -> None:
         """From the plain port to the TLS port of the same listener; only to known hosts."""
         port = self.front.port.https_port
@@ -287,10 +299,11 @@ class Exchange:
         *,
         close: bool = False,
         error: str | None = None,
+        body: bytes | None = None,
     ) -> None:
         self._status = status
         self._record((("error", error),) if error else ())
-        self.front.answer(status, [*fields, *(self._fields or ())], close=close)
+        self.front.answer(status, [*fields, *(self._fields or ())], close=close, body=body)
 
     # Upstream
 
@@ -346,6 +359,8 @@ class Exchange:
 
 
 _SPECIAL_METHODS = frozenset((b"CONNECT", b"TRACE", b"OPTIONS"))
+_SAFE_METHODS = frozenset((b"GET", b"HEAD"))
+_OCTETS = [(b"Content-Type", b"application/octet-stream")]
 
 
 def _continue() -> ResponseHead:

@@ -41,8 +41,13 @@ class Front(Protocol):
     def finish(self, trailers: list[Field]) -> None:
         """The response is complete. The exchange is over."""
 
-    def answer(self, status: int, fields: list[Field], *, close: bool) -> None:
-        """Send a whole response of the proxy's own. The exchange is over."""
+    def answer(
+        self, status: int, fields: list[Field], *, close: bool, body: bytes | None = None
+    ) -> None:
+        """Send a whole response of the proxy's own. The exchange is over.
+
+        Without a ``body`` it is the reason phrase; with one, ``fields`` say what it is.
+        """
 
     def reset(self) -> None:
         """The response is cut short, visibly. The exchange is over."""

@@ -132,7 +132,9 @@ class H1Front(H1Requests):
         self.writer.end(trailers)
         self._over()
 
-    def answer(self, status: int, fields: list[Field], *, close: bool) -> None:
+    def answer(
+        self, status: int, fields: list[Field], *, close: bool, body: bytes | None = None
+    ) -> None:
         """A whole response of the proxy's own."""
         assert self._exchange is not None
         request = self._exchange.head
@@ -140,7 +142,7 @@ class H1Front(H1Requests):
             discard = can_discard(self._body.left, expect_continue=request.expect_continue)
             close = close or not discard
         self.writer.closing = close or not request.keep_alive or self.writer.last
-        self._say(status, fields, with_body=request.method != b"HEAD")
+        self._say(status, fields, with_body=request.method != b"HEAD", body=body)
         if self._state is State.BODY and not self.writer.closing:
             # What is left of the request body is read and thrown away.
             self._exchange = None
@@ -162,9 +164,11 @@ class H1Front(H1Requests):
         if said:
             self.transport.write(said)
 
-    def _say(self, status: int, fields: list[Field], *, with_body: bool) -> None:
+    def _say(
+        self, status: int, fields: list[Field], *, with_body: bool, body: bytes | None = None
+    ) -> None:
         date = (b"Date", self._plan.date())
-        self.writer.own(status, [date, *fields], with_body=with_body)
+        self.writer.own(status, [date, *fields], with_body=with_body, body=body)
 
     def _bad_head(self, error: BadRequest) -> None:
         """Answer a head that is none, and close."""

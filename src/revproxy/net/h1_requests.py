@@ -227,7 +227,9 @@ class H1Requests:
 
     # What the answering half does
 
-    def answer(self, status: int, fields: list[Field], *, close: bool) -> None:
+    def answer(
+        self, status: int, fields: list[Field], *, close: bool, body: bytes | None = None
+    ) -> None:
         """A whole response of the proxy's own."""
         raise NotImplementedError
 

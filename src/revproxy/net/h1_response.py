@@ -75,18 +75,22 @@ class ResponseWriter:
         if self._chunked:
             self.said.append(last_chunk(trailers))
 
-    def own(self, status: int, fields: list[Field], *, with_body: bool) -> None:
-        """A whole response of the proxy's own: its body is the reason phrase."""
+    def own(
+        self, status: int, fields: list[Field], *, with_body: bool, body: bytes | None = None
+    ) -> None:
+        """A whole response of the proxy's own: its body is ``body``, or the reason phrase."""
         framing = self._persistence()
         if status == 204:
             self.said.append(response_head_bytes(status, REASONS[status], fields, framing))
             return
         reason = REASONS[status]
-        fields = [*fields, (b"Content-Type", b"text/plain; charset=utf-8")]
-        framing = b"Content-Length: %d\r\n%b" % (len(reason), framing)
+        if body is None:
+            body = reason
+            fields = [*fields, (b"Content-Type", b"text/plain; charset=utf-8")]
+        framing = b"Content-Length: %d\r\n%b" % (len(body), framing)
         self.said.append(response_head_bytes(status, reason, fields, framing))
         if with_body:
-            self.said.append(reason)
+            self.said.append(body)
 
     def take(self) -> bytes:
         """What has been said since the last time, in one piece."""

@@ -12,7 +12,7 @@ from typing import Any
 from attrs import define, field, frozen
 
 from revproxy.model.configuration import IPNetwork, Limits, Timeouts
-from revproxy.model.seams import AccessLog, Clock, Limiter
+from revproxy.model.seams import AccessLog, AnswerChallenge, Clock, Limiter
 from revproxy.net.deadlines import Deadlines
 from revproxy.net.gate import Gate
 from revproxy.net.pool import Pool
@@ -52,6 +52,8 @@ class Plan:
         records_requests: whether the log keeps REQUEST records.
         clock: monotonic seconds.
         date: the current ``Date`` field value.
+        challenge: answers an authority's validations on the plain ports; None when there is none
+            to come.
         responses: how many requests were answered, by the first digit of the status; all
             generations count in the same list.
     """
@@ -68,6 +70,7 @@ class Plan:
     clock: Clock = field(repr=False)
     date: Callable[[], bytes] = field(repr=False)
     responses: list[int] = field(repr=False)
+    challenge: AnswerChallenge | None = field(default=None, repr=False)
 
 
 @define(eq=False)

@@ -126,7 +126,15 @@ class TlsPort(_Port):
             plan.limits.client_hello_bytes,
         )
 
-    def _accept(self, tls: ServerTls) -> H1Front:
+    def _accept(self, tls: ServerTls) -> H1Front | None:
+        if tls.identity is not None and tls.identity.validates:
+            fields = (
+                ("client_ip", tls.transport.getPeer().host),
+                ("server_name", tls.hello.server_name),
+                ("challenge", "tls-alpn-01"),
+            )
+            self._port.router.plan.log.record("info", "ACME_VALIDATION", fields)
+            return None
         return H1Front(self._port, tls.transport.getPeer().host, tls.identity)
 
     def _refused(self, tls: ServerTls, level: str, reason: str) -> None:

@@ -36,7 +36,7 @@ class ServerTls(TlsLayer):
 
     Args:
         choose: decides which identity is served.
-        accept: makes the upper protocol once the handshake is done.
+        accept: makes the upper protocol once the handshake is done; None closes in order.
         refused: told of refusals, with the log level and the reason.
         deadlines: of the connection until then.
         timeouts: of the ClientHello and of the whole handshake, both from accept.
@@ -46,7 +46,7 @@ class ServerTls(TlsLayer):
     def __init__(
         self,
         choose: ChooseIdentity,
-        accept: Callable[[ServerTls], DownstreamUpper],
+        accept: Callable[[ServerTls], DownstreamUpper | None],
         refused: Callable[[ServerTls, str, str], None],
         deadlines: Deadlines,
         timeouts: Timeouts,
@@ -159,9 +159,14 @@ class ServerTls(TlsLayer):
         self.transport.loseConnection()
 
     def _handshake_done(self) -> None:
+        front = self._accept(self)
+        if front is None:
+            self._read_closed = True
+            self.loseConnection()
+            return
         self._deadlines.forget(self)
-        self.upper = self._front = self._accept(self)
-        self.upper.makeConnection(self)
+        self.upper = self._front = front
+        front.makeConnection(self)
 
     def _failed(self, error: Exception | None) -> None:
         if self._established:

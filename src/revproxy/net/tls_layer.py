@@ -101,7 +101,7 @@ class TlsLayer:
                 self._flush()
 
     def _handshake(self) -> bool:
-        """Go on with the handshake; returns whether it is complete."""
+        """Go on with the handshake; returns whether it is complete and data may come."""
         assert self._tls is not None
         try:
             self._tls.do_handshake()
@@ -114,7 +114,7 @@ class TlsLayer:
             return False
         self._established = self._flowing = True
         self._handshake_done()
-        return True
+        return self._flowing
 
     def _deliver(self) -> None:
         """Hand all plaintext there is to the upper protocol, in one piece.

@@ -10,6 +10,7 @@ import ssl
 from hashlib import sha256
 from weakref import WeakValueDictionary
 
+from attrs import evolve
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -26,6 +27,7 @@ from revproxy.tls.pem import (
     names_of,
     read_pair,
 )
+from revproxy.tls.placeholder import Placeholders
 
 TICKET_KEY_SECS = 12 * 3600
 """How long one set of session ticket keys is used, when identities are loaded that often."""
@@ -85,6 +87,7 @@ def _identity(
         name=names[0],
         issuer=issuer_of(chain[0]),
         not_after=chain[0].not_valid_after_utc.timestamp(),
+        not_before=chain[0].not_valid_before_utc.timestamp(),
         source=files.pair.cert_path,
         made=now,
         content=content_of(files),
@@ -110,9 +113,13 @@ class Identities:
 
     Ticket keys belong to the context. The first load of a pair after a multiple of
     :data:`TICKET_KEY_SECS` makes a new context and thereby new keys.
+
+    Attributes:
+        placeholders: those that stand in for certificates which have not been issued yet.
     """
 
     def __init__(self) -> None:
+        self.placeholders = Placeholders()
         self._loaded: WeakValueDictionary[tuple[object, int], Identity] = WeakValueDictionary()
 
     def __len__(self) -> int:
@@ -126,21 +133,24 @@ class Identities:
         now: float,
         alpn: tuple[str, ...] = HTTP_1_1,
         session_tickets: bool = True,
+        automatic: bool = False,
     ) -> Identity:
         """The same as :func:`load_identity`, sharing what is loaded already.
 
         The files are read every time. The dates of a certificate that is being served already
         are not judged again: it may expire while it is, and that must stand in the way of no
-        other change.
+        other change. Those of one that is renewed by itself, ``automatic``, never are.
         """
         files = read_pair(pair)
-        key = (content_of(files), alpn, session_tickets)
+        key = (content_of(files), alpn, session_tickets, automatic)
         period = ticket_period(now)
         identity = self._loaded.get((key, period))
         if identity is None:
             chain = chain_of(files)
-            if all(known != key for known, _ in list(self._loaded)):
+            if not automatic and all(known != key for known, _ in list(self._loaded)):
                 check_validity(files, chain[0], now)
-            identity = _identity(files, chain, now, alpn, session_tickets)
+            identity = evolve(
+                _identity(files, chain, now, alpn, session_tickets), automatic=automatic
+            )
             self._loaded[key, period] = identity
         return identity

@@ -10,11 +10,14 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from revproxy.control.admin.protocol import Reply, failed
 from revproxy.control.reload import Outcome, Reload, ReloadRefusedError, in_one_line
+from revproxy.control.renewal import Attempt, told_moment
+from revproxy.control.renewals import Renewals
 from revproxy.control.status import MOST_ENTRIES, Status, listed
 from revproxy.errors import ConfigErrors
 from revproxy.model.seams import AccessLog
 
 Command = Callable[[int], Awaitable[Reply]]
+Renew = Callable[[str], Awaitable[Attempt | None]]
 
 
 class Commands:
@@ -23,6 +26,7 @@ class Commands:
     Args:
         status: answers what only asks.
         reload: serves another configuration.
+        renewals: of automatic certificates.
         reopen: opens the log files again; gives a sentence for each that cannot be.
         stop: begins the orderly end of the process.
         log: told of every command that changes something, and who gave it.
@@ -32,12 +36,14 @@ class Commands:
         self,
         status: Status,
         reload: Reload,
+        renewals: Renewals,
         reopen: Callable[[], Awaitable[list[str]]],
         stop: Callable[[], None],
         log: AccessLog,
     ) -> None:
         self._status = status
         self._reload = reload
+        self._renewals = renewals
         self._reopen = reopen
         self._stop = stop
         self._log = log
@@ -54,11 +60,15 @@ class Commands:
 
     async def answer(self, command: str, user: int) -> Reply:
         """Carry ``command`` out for ``user`` and make the reply."""
-        words = " ".join(command.split())
-        carry_out = self._commands.get(words)
-        if carry_out is None:
-            return failed(f"unknown command: {command}")
-        return await carry_out(user)
+        words = command.split()
+        carry_out = self._commands.get(" ".join(words))
+        if carry_out is not None:
+            return await carry_out(user)
+        if words[:3] == ["certs", "renew", "--dry-run"] and len(words) == 4:
+            return await self._renewed(words[3], user, self._renewals.rehearse)
+        if words[:2] == ["certs", "renew"] and len(words) == 3:
+            return await self._renewed(words[2], user, self._renewals.renew)
+        return failed(f"unknown command: {command}")
 
     async def _reloaded(self, user: int) -> Reply:
         self._tell("reload", user)
@@ -97,6 +107,16 @@ class Commands:
 
     async def _told_certificates(self, user: int) -> Reply:
         return {"status": "ok", **listed("certificates", self._status.certificates())}
+
+    async def _renewed(self, name: str, user: int, renew: Renew) -> Reply:
+        """An order may take longer than anybody waits; it goes on then."""
+        self._tell(f"certs renew {name}", user)
+        attempt = await renew(name.lower())
+        if attempt is None:
+            return failed(f"no automatic certificate is for {name}")
+        if attempt.error:
+            return failed(attempt.error)
+        return {"status": "ok", "name": name, "not_after": told_moment(attempt.not_after)}
 
     async def _told_connections(self, user: int) -> Reply:
         return {"status": "ok", **listed("connections", self._status.open_connections())}

@@ -31,7 +31,7 @@ def harmless(text: str) -> str:
 
 def _lines(command: str, reply: Reply) -> Iterable[str]:
     if reply.get("status") == "ok":
-        return _SHOWN[command](reply)
+        return _SHOWN["certs renew" if command.startswith("certs renew ") else command](reply)
     mistakes = [(mistake["path"], mistake["message"]) for mistake in reply.get("errors") or ()]
     lines = [f"{path}: {message}" if path else message for path, message in mistakes]
     if lines and "generation" in reply:
@@ -93,7 +93,12 @@ def _sites(reply: Reply) -> Iterable[str]:
 
 
 def _certificates(reply: Reply) -> Iterable[str]:
-    return _listed(reply, "certificates", "name not_after days_left source error")
+    columns = "name kind not_after days_left source next_attempt error"
+    return _listed(reply, "certificates", columns)
+
+
+def _renewed(reply: Reply) -> Iterable[str]:
+    yield f"issued for {reply['name']}, valid until {reply['not_after']}"
 
 
 def _connections(reply: Reply) -> Iterable[str]:
@@ -115,6 +120,7 @@ _SHOWN: Mapping[str, Callable[[Reply], Iterable[str]]] = {
     "status": _status,
     "sites": _sites,
     "certs": _certificates,
+    "certs renew": _renewed,
     "connections": _connections,
     "reopen-logs": _reopened,
     "drain": _drain,

@@ -58,6 +58,12 @@ class Entry:
     certificate: Certificate | None = None
     order_key_pem: bytes | None = field(default=None, repr=False)
 
+    @property
+    def left_out(self) -> list[str]:
+        """The names that the certificate was issued without, in alphabetical order."""
+        covered = self.certificate.names if self.certificate else frozenset()
+        return sorted(set(self.record.names) - covered)
+
 
 def entry_id(names: Sequence[str], directory_url: str) -> str:
     """What the files of the certificate for ``names`` are called: the first name for people, and
@@ -172,7 +178,14 @@ class Store:
         return ended
 
     def save_certificate(
-        self, record: Record, key_pem: bytes, chain_pem: bytes, *, now: float, replaces: str = ""
+        self,
+        record: Record,
+        key_pem: bytes,
+        chain_pem: bytes,
+        *,
+        now: float,
+        replaces: str = "",
+        names: Sequence[str] | None = None,
     ) -> Entry:
         """Put a new certificate in place of the present one, which is kept as the previous.
 
@@ -182,6 +195,7 @@ class Store:
             chain_pem: the certificate, then its chain, as the CA has sent it.
             now: seconds since 1970.
             replaces: how the CA is told in time which certificate is replaced (RFC 9773 4.1).
+            names: those that were ordered, where they are not all of the record's.
 
         Raises:
             OSError: it cannot be written; the present one is still there.
@@ -194,7 +208,7 @@ class Store:
             new = checked_certificate(path, key_pem, chain_pem, now=now)
         except ConfigError as error:
             raise ValueError(f"the new certificate is refused: {error.message}") from None
-        missing = sorted(set(record.names) - new.names)
+        missing = sorted(set(record.names if names is None else names) - new.names)
         if missing:
             raise ValueError(f"the new certificate does not cover {', '.join(missing[:5])}")
         previous, present = record.previous, self._usable(path)

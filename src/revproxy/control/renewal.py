@@ -1,0 +1,401 @@
+"""One automatic certificate, from its first order on: when the next attempt is made, and what it
+comes to.
+
+Owns the loop, and what is said about its turns. Refuses to know other certificates, and how an
+order goes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from attrs import evolve, frozen
+from cryptography import x509
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
+from twisted.logger import Logger
+from twisted.python.failure import Failure as Failed
+
+from revproxy.control.threads import InThread
+from revproxy.model.seams import AccessLog
+from revproxy.policy.renewal import (
+    DAY,
+    Failure,
+    failure_of,
+    lateness,
+    moment_in_window,
+    next_attempt,
+    next_check,
+    renewal_moment,
+)
+from revproxy.tls.acme.issue import CHALLENGES, Issue, NotIssuedError
+from revproxy.tls.acme.problem import AcmeProblem, CannotReach
+from revproxy.tls.acme.record import Record
+from revproxy.tls.acme.session import Session
+from revproxy.tls.acme.store import Entry, Store
+from revproxy.tls.acme.wanted import Wanted
+
+LOOK_SECS = 3600.0
+"""The longest that is waited without a look at the clock, which may be set at any time."""
+
+LOCK_SECS = 1.0
+"""Between two tries to take the lock that another process holds."""
+
+SKEW_SECS = 300.0
+"""How much the authority's clock may differ from ours before that is told."""
+
+_log = Logger()
+
+
+@frozen(eq=False)
+class Tools:
+    """What all renewals share.
+
+    Attributes:
+        reactor: for the time.
+        wall: seconds since 1970.
+        random: a number from 0 to 1.
+        in_thread: calls what blocks.
+        log: told of what happens.
+        slots: bounds how many orders are under way.
+        serve: loads the certificates anew and serves them.
+        issue: prepares an order of what is wanted: its session and store, the names, and the
+            challenge to prefer.
+    """
+
+    reactor: Any
+    wall: Callable[[], float]
+    random: Callable[[], float]
+    in_thread: InThread
+    log: AccessLog
+    slots: DeferredSemaphore
+    serve: Callable[[], Awaitable[None]]
+    issue: Callable[[Wanted, Session, Store, tuple[str, ...], str], Awaitable[Issue]]
+
+
+@frozen
+class Attempt:
+    """What an attempt has come to.
+
+    Attributes:
+        error: why it has failed, in the authority's words; ``""`` when it has not.
+        not_after: until when what was issued is valid.
+    """
+
+    error: str = ""
+    not_after: float = 0.0
+
+
+class Renewal:
+    """See the module.
+
+    Args:
+        wanted: the certificate.
+        session: with its authority.
+        store: where it is kept.
+        tools: shared.
+
+    Attributes:
+        wanted: as given.
+        entry: what the store has; its record has what is known.
+    """
+
+    def __init__(self, wanted: Wanted, session: Session, store: Store, tools: Tools) -> None:
+        self.wanted = wanted
+        self.entry = Entry(wanted.id, Record(wanted.names, wanted.authority.directory))
+        self._session = session
+        self._store = store
+        self._tools = tools
+        self._asked: list[Deferred[Attempt]] = []
+        self._sleeping: Deferred[None] | None = None
+        self._told_late = 0.0
+        self._told_skew = 0.0
+
+    # For others
+
+    @property
+    def next_moment(self) -> float:
+        """When there is something to do, in seconds since 1970; 0 for at once."""
+        if self._asked:
+            return 0.0
+        if self.entry.certificate is None:
+            return self._order_at
+        return min(self._order_at, self.entry.record.check_at or 0.0)
+
+    @property
+    def _order_at(self) -> float:
+        """When the next order is made."""
+        record, certificate = self.entry.record, self.entry.certificate
+        if certificate is None or self.entry.left_out or record.profile != self.wanted.profile:
+            return record.next_attempt or 0.0
+        renew = renewal_moment(certificate.not_before, certificate.not_after, record.renew_at)
+        return max(renew, record.next_attempt or 0.0)
+
+    def renew(self) -> Deferred[Attempt]:
+        """Make an attempt now, whatever is due; gives what has come of it."""
+        asked: Deferred[Attempt] = Deferred()
+        self._asked.append(asked)
+        self._wake()
+        return asked
+
+    async def once(self) -> Attempt:
+        """Make one attempt, and no other."""
+        await self._load()
+        return await self._attempt()
+
+    async def run(self) -> None:
+        """Keep the certificate, until cancelled."""
+        try:
+            await self._load()
+            while True:
+                self._tell_late()
+                wait = self.next_moment - self._tools.wall()
+                if wait > 0:
+                    await self._sleep(min(wait, LOOK_SECS))
+                else:
+                    await self._in_slot()
+        finally:
+            for one in self._asked:
+                one.callback(Attempt("it is not kept any more"))
+
+    # The loop
+
+    async def _load(self) -> None:
+        names, directory = self.wanted.names, self.wanted.authority.directory
+        found = await self._tools.in_thread(lambda: self._store.load(names, directory))
+        if found is not None:
+            self.entry = found
+
+    async def _sleep(self, seconds: float) -> None:
+        self._sleeping = sleeping = Deferred[None]()
+        call = self._tools.reactor.callLater(seconds, self._wake)
+        try:
+            await sleeping
+        finally:
+            self._sleeping = None
+            if call.active():
+                call.cancel()
+
+    def _wake(self) -> None:
+        sleeping, self._sleeping = self._sleeping, None
+        if sleeping is not None:
+            sleeping.callback(None)
+
+    async def _in_slot(self) -> None:
+        await self._tools.slots.acquire()
+        try:
+            await self._locked()
+        finally:
+            self._tools.slots.release()
+
+    async def _locked(self) -> None:
+        """One turn, while no other process works on the same certificate."""
+        lock = self._store.lock(self.wanted.names, self.wanted.authority.directory)
+        try:
+            while not await self._tools.in_thread(lock.try_acquire):
+                await self._sleep(LOCK_SECS)
+            held = self.entry.certificate
+            await self._load()
+            if self.entry.certificate != held:
+                await self._tools.serve()  # another process has got it
+            await self._turn()
+        except OSError as error:
+            await self._failed(error)
+        finally:
+            lock.release()
+
+    async def _turn(self) -> None:
+        now = self._tools.wall()
+        if self._asked or self._order_at <= now:
+            asked, self._asked = self._asked, []
+            attempt = Attempt("the process is about to end")
+            try:
+                attempt = await self._attempt()
+            finally:
+                for one in asked:
+                    one.callback(attempt)
+        elif self.next_moment <= now:
+            await self._look_at_suggestion()
+
+    # What is done in a turn
+
+    async def _look_at_suggestion(self) -> None:
+        """Ask the authority when to renew (RFC 9773 4.2); no answer is none."""
+        certificate = self.entry.certificate
+        assert certificate is not None
+        window = None
+        try:
+            client = await self._session.client()
+            (leaf, *_) = x509.load_pem_x509_certificates(certificate.chain_pem)
+            window = await client.renewal_window(leaf)
+        except (AcmeProblem, CannotReach, OSError, ValueError) as error:
+            self._record("debug", "suggestion", ("error", str(error)))
+        now, record = self._tools.wall(), self.entry.record
+        retry_after = None if window is None else window.retry_after
+        record = evolve(record, check_at=next_check(now, retry_after))
+        if window is not None and (window.start, window.end) != record.window:
+            moment = moment_in_window(window.start, window.end, now, self._tools.random())
+            record = evolve(record, window=(window.start, window.end), renew_at=moment)
+            self._record("info", "suggestion", ("renew_at", told_moment(moment)))
+        await self._save(record)
+
+    async def _attempt(self) -> Attempt:
+        """Order all names; where some of them stand in the way of the others, those alone."""
+        try:
+            return await self._order(self.wanted.names)
+        except CancelledError:
+            raise
+        except Exception as error:
+            first = error
+        bad = _names_of(first, self.wanted.names)
+        rest = tuple(name for name in self.wanted.names if name not in bad)
+        if rest and rest != self.wanted.names and not self._serves(rest):
+            try:
+                await self._order(rest)
+            except CancelledError:
+                raise
+            except Exception as error:
+                self._record("warn", "failed", ("for", ",".join(rest)), ("error", str(error)))
+        return await self._failed(first)
+
+    def _serves(self, names: tuple[str, ...]) -> bool:
+        """Whether the certificate covers ``names`` and is not due."""
+        certificate = self.entry.certificate
+        if certificate is None or not certificate.names.issuperset(names):
+            return False
+        renew = renewal_moment(
+            certificate.not_before, certificate.not_after, self.entry.record.renew_at
+        )
+        return renew > self._tools.wall()
+
+    async def _order(self, names: tuple[str, ...]) -> Attempt:
+        began = self._tools.reactor.seconds()
+        challenge = self._challenge()
+        issue = await self._tools.issue(self.wanted, self._session, self._store, names, challenge)
+        self._tell_skew(issue.client.clock_skew)
+        record = evolve(self.entry.record, profile=self.wanted.profile)
+        self.entry = await issue.run(record, self.entry.order_key_pem)
+        certificate = self.entry.certificate
+        assert certificate is not None
+        self._record(
+            "info",
+            "issued",
+            ("for", ",".join(names)),
+            ("not_after", told_moment(certificate.not_after)),
+            ("challenge", challenge),
+            ("secs", round(self._tools.reactor.seconds() - began, 1)),
+        )
+        await self._tools.serve()
+        return Attempt(not_after=certificate.not_after)
+
+    def _challenge(self) -> str:
+        """The one that is configured, and after every other failure the other one."""
+        other = next(kind for kind in CHALLENGES if kind != self.wanted.challenge)
+        swap = self.wanted.both_challenges and self.entry.record.failures % 2
+        return other if swap else self.wanted.challenge
+
+    async def _failed(self, error: Exception) -> Attempt:
+        """Say what has failed, and when the next attempt is made; also to a later process."""
+        code, retry_after = _code_of(error), _retry_after_of(error)
+        failure = failure_of(code)
+        if not isinstance(error, EXPECTED):
+            _log.failure("while a certificate was ordered", Failed(error))
+        if failure is Failure.ACCOUNT_MISSING:
+            await self._session.forget_account()
+        now, record, certificate = self._tools.wall(), self.entry.record, self.entry.certificate
+        moment = next_attempt(
+            failure,
+            record.failures + 1,
+            now,
+            self._tools.random(),
+            retry_after=retry_after,
+            validity=None
+            if certificate is None
+            else (certificate.not_before, certificate.not_after),
+            repeated=record.last_failure == code,
+        )
+        told = str(error) or type(error).__name__
+        level = "error" if failure.loud else "warn"
+        more = (("error", told), ("next_attempt", told_moment(moment)))
+        self._record(level, "failed", ("failures", record.failures + 1), *more)
+        await self._save(
+            evolve(
+                record,
+                failures=record.failures + 1,
+                last_failure=code,
+                last_error=told,
+                next_attempt=moment,
+            )
+        )
+        return Attempt(error=told)
+
+    async def _save(self, record: Record) -> None:
+        """Keep ``record``; where the disk does not take it, at least for this process."""
+        self.entry = evolve(self.entry, record=record)
+        try:
+            await self._tools.in_thread(lambda: self._store.save_record(record))
+        except OSError as error:
+            self._record("error", "store", ("error", f"{error.filename}: {error.strerror}"))
+
+    # What is said
+
+    def _tell_late(self) -> None:
+        """Say, once a day, that a renewal is late."""
+        certificate, now = self.entry.certificate, self._tools.wall()
+        if certificate is None or now - self._told_late < DAY:
+            return
+        level = lateness(certificate.not_before, certificate.not_after, now)
+        if level is not None:
+            self._told_late = now
+            verb = "expires" if certificate.not_after > now else "expired"
+            error = f"{verb} on {told_moment(certificate.not_after)}, and is not renewed yet"
+            self._record(level, "late", ("error", error))
+
+    def _tell_skew(self, skew: float | None) -> None:
+        now = self._tools.wall()
+        if skew is not None and abs(skew) > SKEW_SECS and now - self._told_skew >= DAY:
+            self._told_skew = now
+            error = f"the authority's clock differs from ours by {skew:.0f} s"
+            self._record("warn", "clock", ("error", error))
+
+    def _record(self, level: str, event: str, *fields: tuple[str, object]) -> None:
+        name = (("event", event), ("name", self.wanted.names[0]))
+        self._tools.log.record(level, "ACME", (*name, *fields))
+
+
+_WORD = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)+")
+
+EXPECTED = (AcmeProblem, CannotReach, NotIssuedError, OSError, ValueError)
+"""What an attempt may fail with without anything being wrong with the program."""
+
+
+def told_moment(seconds: float | None) -> str | None:
+    """A moment as the log has it."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _names_of(error: Exception, wanted: Sequence[str]) -> frozenset[str]:
+    """Those of the wanted names that an error is about.
+
+    Where an authority does not say it in so many fields, it does in its words.
+    """
+    if isinstance(error, NotIssuedError):
+        return error.names
+    if not isinstance(error, AcmeProblem):
+        return frozenset()
+    words = set(_WORD.findall(error.problem.detail.lower()))
+    return error.problem.names or frozenset(words.intersection(wanted))
+
+
+def _code_of(error: Exception) -> str:
+    if isinstance(error, NotIssuedError):
+        return error.code
+    return error.problem.code if isinstance(error, AcmeProblem) else ""
+
+
+def _retry_after_of(error: Exception) -> float | None:
+    return error.problem.retry_after if isinstance(error, AcmeProblem) else None

@@ -1,0 +1,125 @@
+"""An authority and our account with it, shared by all certificates that it is to issue.
+
+Owns when the account is made and when it is asked for again. Refuses to know orders.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import urlsafe_b64decode
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import DeferredLock
+
+from revproxy.model.configuration import ExternalAccount
+from revproxy.tls.acme.accounts import Account, Accounts
+from revproxy.tls.acme.client import Client
+from revproxy.tls.acme.jws import AccountKey
+from revproxy.tls.acme.requests import Requests
+from revproxy.tls.acme.wanted import Authority
+
+InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Calls something that blocks on the disk."""
+
+MOST_MAC_BYTES = 4096
+"""Of the file with the HMAC key of an external account."""
+
+_MAC = re.compile(rb"[A-Za-z0-9_-]{8,1024}={0,2}")
+
+
+class Session:
+    """See the module.
+
+    Args:
+        authority: who, and where the account is kept.
+        make_requests: makes what the client speaks through.
+        in_thread: calls what blocks.
+        report: told in a sentence of a file that was put aside or is ignored.
+    """
+
+    def __init__(
+        self,
+        authority: Authority,
+        make_requests: Callable[[Authority], Requests],
+        in_thread: InThread,
+        report: Callable[[str], None],
+    ) -> None:
+        self._authority = authority
+        self._make_requests = make_requests
+        self._in_thread = in_thread
+        self._accounts = Accounts(authority.cache_dir, report)
+        self._lock = DeferredLock()
+        self._requests: Requests | None = None
+        self._client: Client | None = None
+
+    async def client(self) -> Client:
+        """Speaks for our account, which is made where there is none.
+
+        Raises:
+            AcmeProblem: the authority makes no account.
+            CannotReach: it cannot be asked.
+            OSError: a file cannot be read or written.
+            ValueError: a file cannot be used.
+        """
+        await self._lock.acquire()
+        try:
+            if self._client is None:
+                self._client = await self._registered()
+            return self._client
+        finally:
+            self._lock.release()
+
+    async def forget_account(self) -> None:
+        """The authority does not know the account: ask for it, or make it anew, the next time."""
+        self._client = None
+        await self._in_thread(lambda: self._accounts.forget_kid(self._authority.directory))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        requests, self._requests, self._client = self._requests, None, None
+        if requests is not None:
+            await requests.close()
+
+    async def _registered(self) -> Client:
+        directory = self._authority.directory
+        if self._requests is None:
+            self._requests = await self._in_thread(lambda: self._make_requests(self._authority))
+        account: Account = await self._in_thread(self._account)
+        key = AccountKey.from_pem(account.key_pem)
+        client = Client(self._requests, directory, key, account.kid)
+        contact = (self._authority.contact,) if self._authority.contact else ()
+        if not account.kid:
+            bound = self._authority.eab
+            eab = None if bound is None else await self._in_thread(lambda: _external(bound))
+            kid = await client.new_account(contact, eab)
+            await self._in_thread(lambda: self._accounts.save_kid(directory, kid, contact))
+        elif account.contact != contact:
+            await client.update_contact(contact)
+            kid = account.kid
+            await self._in_thread(lambda: self._accounts.save_kid(directory, kid, contact))
+        return client
+
+    def _account(self) -> Account:
+        """The account as it is kept; the key of a new one is on disk before it is used."""
+        directory = self._authority.directory
+        account = self._accounts.load(directory)
+        if account is None:
+            account = self._accounts.save_key(directory, AccountKey.generate().pem())
+        return account
+
+
+def _external(account: ExternalAccount) -> tuple[str, bytes]:
+    """The identifier and the HMAC key of an external account.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it holds no key; no byte of it is told.
+    """
+    with Path(account.hmac_key_file).open("rb") as file:
+        content = file.read(MOST_MAC_BYTES).strip()
+    if not _MAC.fullmatch(content):
+        raise ValueError(f"{account.hmac_key_file} holds no HMAC key in base64url")
+    bare = content.rstrip(b"=")
+    return account.key_id, urlsafe_b64decode(bare + b"=" * (-len(bare) % 4))
