@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 from bench.certificates import write_certificate
 from bench.load import run_wrks
 from bench.process import NotReadyError
@@ -30,8 +33,9 @@ def many_hosts() -> list[tuple[str, ...]]:
 
 def many_sites(stage: Stage, groups: list[tuple[str, ...]]) -> Setup:
     """Sites for all of ``groups``, with a new certificate for each group."""
+    folder = Path(tempfile.mkdtemp(dir=stage.folder))
     certificates = tuple(
-        write_certificate(stage.folder, f"zone{zone}", hosts) for zone, hosts in enumerate(groups)
+        write_certificate(folder, f"zone{zone}", hosts) for zone, hosts in enumerate(groups)
     )
     hosts = tuple(host for group in groups for host in group)
     return Setup(stage.upstreams.small_port, certificates, hosts)
