@@ -29,6 +29,7 @@ from revproxy.policy.renewal import (
     next_attempt,
     next_check,
     renewal_moment,
+    soonest,
 )
 from revproxy.tls.acme.issue import CHALLENGES, Issue, NotIssuedError
 from revproxy.tls.acme.problem import AcmeProblem, CannotReach
@@ -121,17 +122,21 @@ class Renewal:
         if self._asked:
             return 0.0
         if self.entry.certificate is None:
-            return self._order_at
-        return min(self._order_at, self.entry.record.check_at or 0.0)
+            return self.order_at
+        return min(self.order_at, self.entry.record.check_at or 0.0)
 
     @property
-    def _order_at(self) -> float:
-        """When the next order is made."""
+    def order_at(self) -> float:
+        """When the next order is made, in seconds since 1970; 0 for at once."""
         record, certificate = self.entry.record, self.entry.certificate
         if certificate is None or self.entry.left_out or record.profile != self.wanted.profile:
             return record.next_attempt or 0.0
-        renew = renewal_moment(certificate.not_before, certificate.not_after, record.renew_at)
-        return max(renew, record.next_attempt or 0.0)
+        validity = certificate.not_before, certificate.not_after
+        return max(
+            renewal_moment(*validity, record.renew_at),
+            soonest(*validity, record.issued_at or 0.0),
+            record.next_attempt or 0.0,
+        )
 
     def renew(self) -> Deferred[Attempt]:
         """Make an attempt now, whatever is due; gives what has come of it."""
@@ -208,7 +213,7 @@ class Renewal:
 
     async def _turn(self) -> None:
         now = self._tools.wall()
-        if self._asked or self._order_at <= now:
+        if self._asked or self.order_at <= now:
             asked, self._asked = self._asked, []
             attempt = Attempt("the process is about to end")
             try:

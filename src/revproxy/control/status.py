@@ -160,7 +160,7 @@ class Status:
                     "days_left": round(days, 1) + 0.0,  # never -0.0
                     "source": pair.cert_path,
                     "kind": _kind(identity),
-                    "next_attempt": renewal and _moment(renewal.next_moment or self._wall()),
+                    "next_attempt": renewal and _moment(renewal.order_at or self._wall()),
                     "error": error or ("has expired" if days < 0 else None),
                 }
             )

@@ -36,6 +36,9 @@ CHECK_EVERY = 6 * 3600.0
 LEAST_CHECK, MOST_CHECK = MINUTE, DAY
 """What the CA may say between two looks."""
 
+LEAST_LIFE = 3600.0
+"""For so long a new certificate is used at least."""
+
 LEAST_WAIT = 1.0
 """The shortest wait after a failure that is repeated."""
 
@@ -100,6 +103,15 @@ def renewal_moment(not_before: float, not_after: float, suggested: float | None 
     if suggested is None:
         return backstop(not_before, not_after)
     return min(suggested, not_after - LATEST_SHARE * (not_after - not_before))
+
+
+def soonest(not_before: float, not_after: float, issued_at: float) -> float:
+    """Before when no certificate is replaced, whatever makes it look due.
+
+    An authority whose clock differs much from ours issues what seems to have run out already, and
+    would be asked again and again: :data:`LEAST_LIFE`, or a quarter of a short life, lies between.
+    """
+    return issued_at + min((not_after - not_before) / 4, LEAST_LIFE)
 
 
 def renewal_due(
