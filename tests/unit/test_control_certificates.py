@@ -16,7 +16,7 @@ from revproxy.control.certificates import (
     load_certificates,
 )
 from revproxy.errors import ConfigErrors
-from revproxy.model.configuration import CertificatePair, Listener, TlsSettings
+from revproxy.model.configuration import CertificatePair, ExternalAccount, Listener, TlsSettings
 from revproxy.model.tls import Alert, ClientHello, Identity
 from revproxy.tls.acme.wanted import all_wanted
 from revproxy.tls.certificates import TICKET_KEY_SECS, Identities
@@ -305,6 +305,32 @@ class AutomaticTests(SynchronousTestCase):
         self.assertEqual(len(certificates.failures), 1)
         self.issue(self.wanted.previous.cert_path)
         self.assertFalse(self.presented(self.load()).placeholder)
+
+    def test_what_orders_need(self) -> None:
+        """Files and a directory without which no order can succeed are errors at the start."""
+        blocked = self.folder.with_name("blocked")
+        blocked.write_text("a file")
+        empty = self.folder.with_name("empty")
+        empty.write_text("")
+        settings = evolve(
+            self.whole.listeners[0].tls,
+            acme_cache_dir=str(blocked / "cache"),
+            acme_ca_file=str(empty),
+            acme_eab=ExternalAccount("kid", "/nowhere/eab"),
+        )
+        whole = configuration(evolve(self.whole.listeners[0], tls=settings))
+        with self.assertRaises(ConfigErrors) as caught:
+            load_certificates(whole, self.identities, NOW)
+        self.assertEqual(
+            [str(error) for error in caught.exception.errors],
+            [
+                f"listeners[0].tls.acme_cache_dir: {blocked} is no directory that may be "
+                "written in",
+                f"listeners[0].tls.acme_ca_file: {empty} holds no readable PEM certificate",
+                "listeners[0].tls.acme_eab: /nowhere/eab cannot be used: No such file or "
+                "directory",
+            ],
+        )
 
     def test_name_left_out(self) -> None:
         """A site whose name could not be certified is uncovered; the others are served."""

@@ -14,6 +14,7 @@ from attrs import field, frozen
 from revproxy.errors import ConfigError, ConfigErrors
 from revproxy.model.configuration import CertificatePair, Configuration, Listener, Site
 from revproxy.model.tls import Identity
+from revproxy.tls.acme.session import check_authority
 from revproxy.tls.acme.wanted import Wanted, wanted_by
 from revproxy.tls.certificates import Identities
 from revproxy.tls.pem import Version, file_version
@@ -127,7 +128,13 @@ class _Loading:
             if identity is not None:
                 self.served[pair, listener.tls.session_tickets] = identity
                 loaded.append(identity)
-        for wanted in wanted_by(listener.tls, plain_port=bool(listener.http_port)):
+        all_wanted = wanted_by(listener.tls, plain_port=bool(listener.http_port))
+        if all_wanted and self.last_good is None:
+            self.errors.extend(
+                ConfigError(f"{path}.{key}", message)
+                for key, message in check_authority(all_wanted[0].authority)
+            )
+        for wanted in all_wanted:
             identity = self._load_issued(wanted, listener.tls.session_tickets)
             self.served[wanted.pair, listener.tls.session_tickets] = identity
             loaded.append(identity)

@@ -207,14 +207,23 @@ def _policy(ca_file: str | None) -> Any:
     """An ``IPolicyForHTTPS``."""
     if ca_file is None:
         return BrowserLikePolicyForHTTPS()
+    roots = [Certificate.load(one.public_bytes(Encoding.DER)) for one in read_roots(ca_file)]
+    return BrowserLikePolicyForHTTPS(trustRootFromCertificates(roots))
+
+
+def read_roots(ca_file: str) -> list[x509.Certificate]:
+    """The certificates in a file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it holds none.
+    """
     with Path(ca_file).open("rb") as file:
         content = file.read(MAX_PEM_BYTES)
     try:
-        found = x509.load_pem_x509_certificates(content)
+        return x509.load_pem_x509_certificates(content)
     except ValueError:
         raise ValueError(f"{ca_file} holds no readable PEM certificate") from None
-    roots = [Certificate.load(one.public_bytes(Encoding.DER)) for one in found]
-    return BrowserLikePolicyForHTTPS(trustRootFromCertificates(roots))
 
 
 def seconds_of(retry_after: str, now: float) -> float | None:

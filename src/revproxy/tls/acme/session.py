@@ -5,9 +5,10 @@ Owns when the account is made and when it is asked for again. Refuses to know or
 
 from __future__ import annotations
 
+import os
 import re
 from base64 import urlsafe_b64decode
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from twisted.internet.defer import DeferredLock
 
 from revproxy.model.configuration import ExternalAccount
 from revproxy.tls.acme.accounts import Account, Accounts
+from revproxy.tls.acme.channel import read_roots
 from revproxy.tls.acme.client import Client
 from revproxy.tls.acme.jws import AccountKey
 from revproxy.tls.acme.requests import Requests
@@ -108,6 +110,36 @@ class Session:
         if account is None:
             account = self._accounts.save_key(directory, AccountKey.generate().pem())
         return account
+
+
+def check_authority(authority: Authority) -> Iterator[tuple[str, str]]:
+    """What would stop every order: the key of the setting, and what is wrong with it.
+
+    The cache directory is not made: that is for the process which is going to use it.
+    """
+    checks: dict[str, Callable[[], object]] = {
+        "acme_cache_dir": lambda: _see_that_writable(authority.cache_dir),
+        "acme_ca_file": lambda: authority.ca_file and read_roots(authority.ca_file),
+        "acme_eab": lambda: authority.eab and _external(authority.eab),
+    }
+    for key, check in checks.items():
+        try:
+            check()
+        except OSError as error:
+            yield key, f"{error.filename} cannot be used: {error.strerror}"
+        except ValueError as error:
+            yield key, str(error)
+
+
+def _see_that_writable(cache_dir: Path) -> None:
+    """See that the directory is ours to write in, or can be made.
+
+    Raises:
+        ValueError: it is not.
+    """
+    there = next(path for path in (cache_dir, *cache_dir.parents) if os.path.lexists(path))
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(f"{there} is no directory that may be written in")
 
 
 def _external(account: ExternalAccount) -> tuple[str, bytes]:
