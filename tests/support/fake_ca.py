@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from revproxy.tls.acme.channel import Reply, seconds_of
+from revproxy.tls.acme.reply import Reply, seconds_of
 
 BASE = "https://ca.test"
 DIRECTORY = f"{BASE}/dir"

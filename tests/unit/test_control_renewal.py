@@ -14,7 +14,8 @@ from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from revproxy.control.renewal import LOOK_SECS, Attempt, Renewal, Tools
+from revproxy.control.renewal import LOOK_SECS, Renewal
+from revproxy.control.renewal_tools import Attempt, Tools
 from revproxy.tls.acme.answering import Answering
 from revproxy.tls.acme.issue import Issue
 from revproxy.tls.acme.jws import certificate_id

@@ -7,19 +7,14 @@ order goes.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
-from typing import Any
-
-from attrs import evolve, frozen
+from attrs import evolve
 from cryptography import x509
-from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure as Failed
 
-from revproxy.control.threads import InThread
-from revproxy.model.seams import AccessLog
+from revproxy.control.order_errors import EXPECTED, code_of, names_of, retry_after_of
+from revproxy.control.renewal_tools import Attempt, Tools, told_moment
 from revproxy.policy.renewal import (
     DAY,
     Failure,
@@ -31,7 +26,7 @@ from revproxy.policy.renewal import (
     renewal_moment,
     soonest,
 )
-from revproxy.tls.acme.issue import CHALLENGES, Issue, NotIssuedError
+from revproxy.tls.acme.issue import CHALLENGES
 from revproxy.tls.acme.problem import AcmeProblem, CannotReach
 from revproxy.tls.acme.record import Record
 from revproxy.tls.acme.session import Session
@@ -48,45 +43,6 @@ SKEW_SECS = 300.0
 """How much the authority's clock may differ from ours before that is told."""
 
 _log = Logger()
-
-
-@frozen(eq=False)
-class Tools:
-    """What all renewals share.
-
-    Attributes:
-        reactor: for the time.
-        wall: seconds since 1970.
-        random: a number from 0 to 1.
-        in_thread: calls what blocks.
-        log: told of what happens.
-        slots: bounds how many orders are under way.
-        serve: loads the certificates anew and serves them.
-        issue: prepares an order of what is wanted: its session and store, the names, and the
-            challenge to prefer.
-    """
-
-    reactor: Any
-    wall: Callable[[], float]
-    random: Callable[[], float]
-    in_thread: InThread
-    log: AccessLog
-    slots: DeferredSemaphore
-    serve: Callable[[], Awaitable[None]]
-    issue: Callable[[Wanted, Session, Store, tuple[str, ...], str], Awaitable[Issue]]
-
-
-@frozen
-class Attempt:
-    """What an attempt has come to.
-
-    Attributes:
-        error: why it has failed, in the authority's words; ``""`` when it has not.
-        not_after: until when what was issued is valid.
-    """
-
-    error: str = ""
-    not_after: float = 0.0
 
 
 class Renewal:
@@ -254,7 +210,7 @@ class Renewal:
             raise
         except Exception as error:
             first = error
-        bad = _names_of(first, self.wanted.names)
+        bad = names_of(first, self.wanted.names)
         rest = tuple(name for name in self.wanted.names if name not in bad)
         if rest and rest != self.wanted.names and not self._serves(rest):
             try:
@@ -303,7 +259,7 @@ class Renewal:
 
     async def _failed(self, error: Exception) -> Attempt:
         """Say what has failed, and when the next attempt is made; also to a later process."""
-        code, retry_after = _code_of(error), _retry_after_of(error)
+        code, retry_after = code_of(error), retry_after_of(error)
         failure = failure_of(code)
         if not isinstance(error, EXPECTED):
             _log.failure("while a certificate was ordered", Failed(error))
@@ -368,39 +324,3 @@ class Renewal:
     def _record(self, level: str, event: str, *fields: tuple[str, object]) -> None:
         name = (("event", event), ("name", self.wanted.names[0]))
         self._tools.log.record(level, "ACME", (*name, *fields))
-
-
-_WORD = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)+")
-
-EXPECTED = (AcmeProblem, CannotReach, NotIssuedError, OSError, ValueError)
-"""What an attempt may fail with without anything being wrong with the program."""
-
-
-def told_moment(seconds: float | None) -> str | None:
-    """A moment as the log has it."""
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _names_of(error: Exception, wanted: Sequence[str]) -> frozenset[str]:
-    """Those of the wanted names that an error is about.
-
-    Where an authority does not say it in so many fields, it does in its words.
-    """
-    if isinstance(error, NotIssuedError):
-        return error.names
-    if not isinstance(error, AcmeProblem):
-        return frozenset()
-    words = set(_WORD.findall(error.problem.detail.lower()))
-    return error.problem.names or frozenset(words.intersection(wanted))
-
-
-def _code_of(error: Exception) -> str:
-    if isinstance(error, NotIssuedError):
-        return error.code
-    return error.problem.code if isinstance(error, AcmeProblem) else ""
-
-
-def _retry_after_of(error: Exception) -> float | None:
-    return error.problem.retry_after if isinstance(error, AcmeProblem) else None

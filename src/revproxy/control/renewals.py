@@ -17,7 +17,8 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList, Defer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from revproxy.control.renewal import Attempt, Renewal, Tools
+from revproxy.control.renewal import Renewal
+from revproxy.control.renewal_tools import Attempt, Tools
 from revproxy.control.threads import InThread
 from revproxy.model.seams import AccessLog
 from revproxy.tls.acme.answering import Answering

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from revproxy.control.admin.protocol import Reply, failed
 from revproxy.control.reload import Outcome, Reload, ReloadRefusedError, in_one_line
-from revproxy.control.renewal import Attempt, told_moment
+from revproxy.control.renewal_tools import Attempt, told_moment
 from revproxy.control.renewals import Renewals
 from revproxy.control.status import MOST_ENTRIES, Status, listed
 from revproxy.errors import ConfigErrors

@@ -12,7 +12,6 @@ from typing import TypeVar
 
 from cryptography import x509
 
-from revproxy.tls.acme.channel import Reply
 from revproxy.tls.acme.jws import (
     AccountKey,
     Json,
@@ -21,7 +20,8 @@ from revproxy.tls.acme.jws import (
     external_binding,
     key_change,
 )
-from revproxy.tls.acme.problem import AcmeProblem, CannotReach, Problem
+from revproxy.tls.acme.problem import PREFIX, AcmeProblem, CannotReach, Problem, harmless
+from revproxy.tls.acme.reply import Reply
 from revproxy.tls.acme.requests import Requests, document_of
 from revproxy.tls.acme.resources import (
     Authorization,
@@ -99,20 +99,20 @@ class Client:
         contact: Sequence[str] = (),
         eab: tuple[str, bytes] | None = None,
         *,
+        terms_agreed: bool = True,
         only_existing: bool = False,
     ) -> str:
         """Make the account, or find the one that the key has; gives its URL (RFC 8555 7.3).
 
-        The terms of service are agreed to.
-
         Args:
             contact: URLs.
             eab: identifier and HMAC key of an external account.
+            terms_agreed: whether the operator agrees to the terms of service.
             only_existing: make none.
         """
         directory = await self.directory()
         url = directory.new_account
-        request: dict[str, object] = {"termsOfServiceAgreed": True}
+        request: dict[str, object] = {"termsOfServiceAgreed": terms_agreed}
         if contact:
             request["contact"] = list(contact)
         if only_existing:
@@ -149,7 +149,8 @@ class Client:
         request: dict[str, object] = {"identifiers": [_identifier(name) for name in names]}
         if profile and profile not in directory.profiles:
             offered = ", ".join(sorted(directory.profiles)) or "none"
-            raise AcmeProblem(Problem("", f"has no profile {profile}, but {offered}"))
+            detail = f"has no profile {profile}, but {harmless(offered)}"
+            raise AcmeProblem(Problem(f"{PREFIX}invalidProfile", detail))
         if profile:
             request["profile"] = profile
         if replaces and directory.renewal_info:
@@ -197,13 +198,16 @@ class Client:
         await self._post(url, {"certificate": b64url(certificate_der), "reason": reason})
 
     async def renewal_window(self, certificate: x509.Certificate) -> RenewalWindow | None:
-        """When the authority suggests to renew (RFC 9773 4); None where it suggests nothing."""
+        """When the authority suggests to renew (RFC 9773 4); None where it has none."""
         directory, name = await self.directory(), certificate_id(certificate)
         if not directory.renewal_info or not name:
             return None
         url = f"{directory.renewal_info.rstrip('/')}/{name}"
         reply = await self._requests.get(url)
-        return self._read(url, reply, lambda document: window_of(document, reply.retry_after))
+        try:
+            return window_of(document_of(url, reply), reply.retry_after)
+        except BadDocument:
+            return None
 
     async def wait_authorization(self, url: str, seconds: float) -> Authorization:
         """An authorization once it is not pending any more, or as it is after ``seconds``."""
@@ -214,7 +218,7 @@ class Client:
             found = self._read(url, reply, lambda document: authorization_of(url, document))
             if found.status != "pending" or self._requests.now >= until:
                 return found
-            wait = await self._between(wait, reply.retry_after)
+            wait = await self._between(wait, reply.retry_after, until)
 
     async def wait_order(self, url: str, statuses: Collection[str], seconds: float) -> Order:
         """An order once its status is among ``statuses``, or as it is after ``seconds``."""
@@ -225,12 +229,12 @@ class Client:
             found = self._order(url, reply)
             if found.status in statuses or self._requests.now >= until:
                 return found
-            wait = await self._between(wait, reply.retry_after)
+            wait = await self._between(wait, reply.retry_after, until)
 
-    async def _between(self, wait: float, asked: float | None) -> float:
-        """Wait until the next look; gives how long to wait after that one."""
+    async def _between(self, wait: float, asked: float | None, until: float) -> float:
+        """Wait until the next look, the last at ``until``; gives how long to wait after it."""
         seconds = wait if asked is None else min(max(asked, 1.0), LONGEST_POLL_SECS)
-        await self._requests.pause(seconds)
+        await self._requests.pause(min(seconds, until - self._requests.now))
         return min(wait * 1.5, MOST_POLL_SECS)
 
     async def _post(self, url: str, payload: Json | None) -> Reply:

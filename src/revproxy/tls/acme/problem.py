@@ -82,7 +82,7 @@ class CannotReach(Exception):
     """
 
     def __init__(self, url: str, reason: str) -> None:
-        super().__init__(f"{harmless(url)}: {reason}")
+        super().__init__(f"{harmless(url)}: {harmless(reason)}")
         self.url = url
 
 

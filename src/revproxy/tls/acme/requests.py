@@ -12,9 +12,10 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from revproxy.tls.acme.channel import Channel, Reply, https_channel
+from revproxy.tls.acme.channel import Channel, https_channel
 from revproxy.tls.acme.jws import AccountKey, Json
 from revproxy.tls.acme.problem import AcmeProblem, CannotReach, read_problem
+from revproxy.tls.acme.reply import Reply
 from revproxy.tls.acme.wanted import Authority
 
 MOST_TRIES = 8

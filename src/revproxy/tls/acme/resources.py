@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from attrs import frozen
 
-from revproxy.tls.acme.problem import Problem, problem_of
+from revproxy.tls.acme.problem import Problem, harmless, problem_of
 
 T = TypeVar("T")
 
@@ -30,7 +30,14 @@ class BadDocument(ValueError):
 
 @frozen
 class Directory:
-    """Where things are asked for (RFC 8555 7.1.1)."""
+    """Where things are asked for (RFC 8555 7.1.1).
+
+    Attributes:
+        renewal_info: ``""`` where nothing is suggested (RFC 9773).
+        profiles: the names of those that can be ordered.
+        terms: the URL of the terms of service; ``""`` for none. For people, as ``website``.
+        eab_required: accounts have to be bound to others at the authority.
+    """
 
     new_nonce: str
     new_account: str
@@ -39,6 +46,8 @@ class Directory:
     key_change: str
     renewal_info: str = ""
     profiles: frozenset[str] = frozenset()
+    terms: str = ""
+    website: str = ""
     eab_required: bool = False
 
 
@@ -107,6 +116,8 @@ def directory_of(document: Document) -> Directory:
         key_change=_text(document, "keyChange"),
         renewal_info=_text(document, "renewalInfo", ""),
         profiles=frozenset(str(name) for name in names),
+        terms=_shown(meta.get("termsOfService")),
+        website=_shown(meta.get("website")),
         eab_required=meta.get("externalAccountRequired") is True,
     )
 
@@ -198,6 +209,11 @@ def _text(document: Document, key: str, default: str | None = None) -> str:
     if not isinstance(value, str) or len(value) > MAX_TEXT:
         raise BadDocument(f"{key} is no text of at most {MAX_TEXT} characters")
     return value
+
+
+def _shown(value: object) -> str:
+    """What people are shown and nothing depends on."""
+    return harmless(value) if isinstance(value, str) else ""
 
 
 def _moment(value: object) -> float:
