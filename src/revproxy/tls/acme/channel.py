@@ -7,10 +7,8 @@ Refuses to know what is said.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
@@ -26,7 +24,7 @@ from revproxy.tls.acme.bodies import Received, Sent, Unwanted
 from revproxy.tls.acme.connections import HttpsEndpoints, in_words
 from revproxy.tls.acme.problem import CannotReach
 from revproxy.tls.acme.reply import Reply, reply_of
-from revproxy.tls.pem import MAX_PEM_BYTES
+from revproxy.tls.acme.roots import read_roots
 
 REQUEST_SECS = 30.0
 """From the request to the last byte of the reply."""
@@ -185,18 +183,3 @@ def _policy(ca_file: str | None) -> Any:
         return BrowserLikePolicyForHTTPS()
     roots = [Certificate.load(one.public_bytes(Encoding.DER)) for one in read_roots(ca_file)]
     return BrowserLikePolicyForHTTPS(trustRootFromCertificates(roots))
-
-
-def read_roots(ca_file: str) -> list[x509.Certificate]:
-    """The certificates in a file.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it holds none.
-    """
-    with Path(ca_file).open("rb") as file:
-        content = file.read(MAX_PEM_BYTES)
-    try:
-        return x509.load_pem_x509_certificates(content)
-    except ValueError:
-        raise ValueError(f"{ca_file} holds no readable PEM certificate") from None

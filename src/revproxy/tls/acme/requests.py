@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 
-from revproxy.tls.acme.channel import Channel, https_channel
 from revproxy.tls.acme.jws import AccountKey, Json
 from revproxy.tls.acme.problem import AcmeProblem, CannotReach, read_problem
 from revproxy.tls.acme.reply import Reply
 from revproxy.tls.acme.wanted import Authority
+
+if TYPE_CHECKING:
+    from revproxy.tls.acme.channel import Channel
 
 MOST_TRIES = 8
 """Of one request, whose nonces are not accepted."""
@@ -169,6 +171,10 @@ def authority_requests(
         OSError: its roots cannot be read.
         ValueError: they are none.
     """
+    # Not sooner: what it imports takes the sockets that a service manager has passed out of the
+    # environment (twisted.internet.endpoints does, when it is imported).
+    from revproxy.tls.acme.channel import https_channel  # noqa: PLC0415
+
     channel = https_channel(reactor, wall, authority.ca_file)
     return Requests(channel, reactor, wall, random)
 

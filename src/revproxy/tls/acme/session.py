@@ -16,10 +16,10 @@ from twisted.internet.defer import DeferredLock
 
 from revproxy.model.configuration import ExternalAccount
 from revproxy.tls.acme.accounts import Account, Accounts
-from revproxy.tls.acme.channel import read_roots
 from revproxy.tls.acme.client import Client
 from revproxy.tls.acme.jws import AccountKey
 from revproxy.tls.acme.requests import Requests
+from revproxy.tls.acme.roots import read_roots
 from revproxy.tls.acme.wanted import Authority
 
 InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
