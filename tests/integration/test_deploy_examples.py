@@ -13,6 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from revproxy.control.proxy import check
 from revproxy.model.configuration import Configuration
+from revproxy.policy.connection_limit import UNLIMITED
+from revproxy.policy.forwarded import connection_key
 from revproxy.settings import load
 from tests.support.certificates import authority
 
@@ -84,6 +86,8 @@ class ExampleTests(SynchronousTestCase):
         """The balancer's networks are trusted, and its connections are not limited."""
         configuration = self.load("behind-a-proxy")
         self.assertIn(ip_network("192.0.2.0/24"), configuration.trusted_proxies)
+        for address in ("192.0.2.7", "2001:db8:1::7"):
+            self.assertEqual(connection_key(address, configuration.trusted_proxies), UNLIMITED)
 
     def test_upstreams(self) -> None:
         """The examples of upstreams are of the kinds that their names say."""

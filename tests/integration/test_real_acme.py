@@ -8,6 +8,7 @@ import ssl
 import stat
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,16 @@ class AcmeCase(SynchronousTestCase):
         )
         self.addCleanup(self.end)
         return self.proxy
+
+    def remembered_error(self) -> str:
+        """What the proxy tells of its one certificate, once it has read what it knows of it."""
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            (told,) = self.proxy.ask("certs")["certificates"]
+            if told["error"]:
+                return str(told["error"])
+            time.sleep(0.02)
+        raise AssertionError("no error is told")
 
     def end(self) -> None:
         """End the proxy, if it runs."""
@@ -189,6 +200,36 @@ class IssueTests(AcmeCase):
         self.presented("a.acme.test")
 
 
+class ReloadTests(AcmeCase):
+    def test_name_that_is_added(self) -> None:
+        """A reload that adds a name orders for all; meanwhile the others keep what they have."""
+        self.pebble()
+        proxy = self.start(*NAMES)
+        proxy.wait_for_line(ISSUED, 20)
+        first = self.presented(NAMES[0])
+        root = self.authority.root().read_text()
+        self.authority.kill()
+        names = (*NAMES, "c.acme.test")
+        proxy.write_config(
+            dict.fromkeys(names, self.upstream.address),
+            tls=self.settings(*names),
+            admin_socket_path=ADMIN,
+            logging={"level": "trace"},
+        )
+        self.assertEqual(proxy.ask("reload")["status"], "ok")
+        proxy.wait_for_line(f"WARN {FAILED}", 20)
+        context = ssl.create_default_context(cadata=root)
+        with RawClient.tls(proxy.https_port, NAMES[0], context=context) as client:
+            self.assertEqual(client.tls_sock.getpeercert(), first)
+            self.assertEqual(client.ask(REQUEST).status, 200)
+        self.authority.start()
+        proxy.ask("certs renew c.acme.test")  # pebble has forgotten the account: it is made anew
+        proxy.wait_for_line(f"{ISSUED} .*c.acme.test", 20)
+        names_now = {value for _, value in self.presented("c.acme.test")["subjectAltName"]}
+        self.assertEqual(names_now, set(names))
+        self.assertEqual(self.presented(NAMES[0]), self.presented("c.acme.test"))
+
+
 class StoreTests(AcmeCase):
     def test_private(self) -> None:
         """Nothing in the cache directory can be read by others, and no secret is in the log."""
@@ -228,8 +269,7 @@ class StoreTests(AcmeCase):
         for _ in range(2):
             self.proxy.stop(allow_errors=True)
             self.start()
-            (told,) = self.proxy.ask("certs")["certificates"]
-            self.assertIn("policy", told["error"])
+            self.assertIn("policy", self.remembered_error())
         self.assertEqual(self.authority.output.count("/order-plz"), asked)
 
 

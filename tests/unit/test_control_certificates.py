@@ -306,6 +306,31 @@ class AutomaticTests(SynchronousTestCase):
         self.issue(self.wanted.previous.cert_path)
         self.assertFalse(self.presented(self.load()).placeholder)
 
+    def test_name_that_is_added(self) -> None:
+        """Names that have a certificate keep it until the one for the larger set is there."""
+        self.issue(self.wanted.pair.cert_path)
+        before = self.load()
+        settings = self.whole.listeners[0].tls
+        larger = evolve(settings, acme_domains=(*settings.acme_domains, "c.test"))
+        self.whole = configuration(evolve(self.whole.listeners[0], tls=larger))
+        (self.wanted,) = all_wanted(self.whole)
+        meanwhile = self.load()
+        for name in ("a.test", "b.test"):
+            self.assertIs(self.presented(meanwhile, name), self.presented(before, name))
+        self.assertTrue(self.presented(meanwhile, "c.test").placeholder)
+        self.issue(self.wanted.pair.cert_path)
+        after = self.load()
+        issued = self.presented(after, "c.test")
+        self.assertIs(self.presented(after, "a.test"), issued)
+        self.assertFalse(issued.placeholder)
+
+    def test_old_certificate_of_another_set(self) -> None:
+        """One that has expired stands in for nothing."""
+        other = Path(self.wanted.pair.cert_path).with_name("other.pem")
+        self.issue(str(other), "a.test", days=1)
+        identity = self.presented(self.load(NOW + 10 * 86400), "a.test")
+        self.assertTrue(identity.placeholder)
+
     def test_what_orders_need(self) -> None:
         """Files and a directory without which no order can succeed are errors at the start."""
         blocked = self.folder.with_name("blocked")

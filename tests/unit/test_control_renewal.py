@@ -367,6 +367,69 @@ class RefusalTests(RenewalCase):
         self.assertIn("error", [record["level"] for record in self.told("late")])
 
 
+class FaultTests(RenewalCase):
+    """What must not become a loop of orders, nor the end of all renewals."""
+
+    def test_full_disk(self) -> None:
+        """Where nothing can be stored the waits are kept all the same, in this process."""
+
+        def full(*arguments: object, **more: object) -> None:
+            raise OSError(28, "No space left on device", "certs/x")
+
+        self.patch(Store, "save_record", full)
+        self.patch(Store, "begin_order", full)
+        self.first()
+        self.assertEqual(len(self.authority.orders), 1)
+        self.later(30, step=1)
+        self.assertEqual(len(self.authority.orders), 1)
+        self.later(60, step=10)
+        self.assertEqual(len(self.authority.orders), 2)
+        self.assertIn("No space left", str(self.told("failed")[0]))
+
+    def test_full_disk_after_the_first(self) -> None:
+        """The same with an older record on the disk, which is not gone by."""
+        self.first()
+
+        def full(*arguments: object, **more: object) -> None:
+            raise OSError(28, "No space left on device", "certs/x")
+
+        self.patch(Store, "save_record", full)
+        self.patch(Store, "begin_order", full)
+        self.later(60.5 * DAY)
+        orders = len(self.authority.orders)
+        self.later(1000 * MINUTE, step=MINUTE)
+        self.assertLessEqual(len(self.authority.orders) - orders, 3)
+
+    def test_fault_of_the_program(self) -> None:
+        """It is told, and an hour later the renewals go on."""
+        self.first()
+
+        async def broken(session: object) -> None:
+            raise ZeroDivisionError
+
+        patched = self.patch(Session, "client", broken)
+        self.later(7 * 3600)
+        self.assertTrue(self.flushLoggedErrors(ZeroDivisionError))
+        patched.restore()
+        self.later(60 * DAY)
+        self.settle()
+        self.assertEqual(len(self.told("issued")), 2)
+
+    def test_slots_while_another_process_works(self) -> None:
+        """Who waits for the lock of another process keeps no other certificate from its order."""
+        lock = self.store_of().lock(self.wanted.names, DIRECTORY)
+        self.assertTrue(lock.try_acquire())
+        self.first()
+        self.assertEqual(self.authority.orders, [])
+        self.assertEqual(self.renewal._tools.slots.tokens, 4)
+        lock.release()
+        self.settle()
+        self.assertEqual(len(self.authority.orders), 1)
+
+    def store_of(self) -> Store:
+        return Store(self.wanted.authority.cache_dir, lambda sentence: None)
+
+
 class AskedTests(RenewalCase):
     def test_renewed_on_request(self) -> None:
         """Who asks for it gets a new one now, and hears until when it is valid."""

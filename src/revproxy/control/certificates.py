@@ -7,7 +7,8 @@ file (``tls/``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from attrs import field, frozen
 
@@ -15,7 +16,7 @@ from revproxy.errors import ConfigError, ConfigErrors
 from revproxy.model.configuration import CertificatePair, Configuration, Listener, Site
 from revproxy.model.tls import Identity
 from revproxy.tls.acme.session import check_authority
-from revproxy.tls.acme.wanted import Wanted, wanted_by
+from revproxy.tls.acme.wanted import Wanted, stored_pairs, wanted_by
 from revproxy.tls.certificates import Identities
 from revproxy.tls.pem import Version, file_version
 from revproxy.tls.selection import Selection, uncovered_hosts
@@ -116,6 +117,7 @@ class _Loading:
     errors: list[ConfigError] = field(factory=list)
     failures: list[ConfigError] = field(factory=list)
     versions: dict[str, Version] = field(factory=dict)
+    stored: dict[Path, list[tuple[CertificatePair, Identity]]] = field(factory=dict)
 
     def load(self, path: str, listener: Listener) -> list[Identity]:
         """The identities of ``listener``, whose settings stand at ``path``.
@@ -135,10 +137,40 @@ class _Loading:
                 for key, message in check_authority(all_wanted[0].authority)
             )
         for wanted in all_wanted:
-            identity = self._load_issued(wanted, listener.tls.session_tickets)
-            self.served[wanted.pair, listener.tls.session_tickets] = identity
+            tickets = listener.tls.session_tickets
+            identity = self._load_issued(wanted, tickets)
+            if identity.placeholder:
+                for pair, other in self._substitutes(wanted, tickets):
+                    self.served[pair, tickets] = other
+                    loaded.append(other)
+            self.served[wanted.pair, tickets] = identity
             loaded.append(identity)
         return loaded
+
+    def _substitutes(
+        self, wanted: Wanted, tickets: bool
+    ) -> Iterator[tuple[CertificatePair, Identity]]:
+        """Certificates for other sets of names that are good for some of these, the latest first.
+
+        A name that is added makes another set: until its certificate is there, the names that had
+        one keep it.
+        """
+        cache_dir = wanted.authority.cache_dir
+        if cache_dir not in self.stored:
+            found = []
+            for pair in stored_pairs(cache_dir):
+                try:
+                    one = self.identities.load(
+                        pair, now=self.now, session_tickets=tickets, automatic=True
+                    )
+                except ConfigError:
+                    continue  # nobody has asked for it
+                if one.not_before <= self.now < one.not_after:
+                    found.append((pair, one))
+            self.stored[cache_dir] = sorted(found, key=lambda entry: -entry[1].not_after)
+        for pair, one in self.stored[cache_dir]:
+            if one.exact.intersection(wanted.names):
+                yield pair, one
 
     def _load_issued(self, wanted: Wanted, tickets: bool) -> Identity:
         """The certificate that was issued, the one before it, or a placeholder.

@@ -67,6 +67,7 @@ class Renewal:
         self._tools = tools
         self._asked: list[Deferred[Attempt]] = []
         self._sleeping: Deferred[None] | None = None
+        self._unsaved: Record | None = None
         self._told_late = 0.0
         self._told_skew = 0.0
 
@@ -116,7 +117,7 @@ class Renewal:
                 if wait > 0:
                     await self._sleep(min(wait, LOOK_SECS))
                 else:
-                    await self._in_slot()
+                    await self._guarded()
         finally:
             for one in self._asked:
                 one.callback(Attempt("it is not kept any more"))
@@ -128,6 +129,9 @@ class Renewal:
         found = await self._tools.in_thread(lambda: self._store.load(names, directory))
         if found is not None:
             self.entry = found
+        if self._unsaved is not None:
+            # What the disk has is older: going by it, the authority would be asked at once.
+            self.entry = evolve(self.entry, record=self._unsaved)
 
     async def _sleep(self, seconds: float) -> None:
         self._sleeping = sleeping = Deferred[None]()
@@ -144,12 +148,15 @@ class Renewal:
         if sleeping is not None:
             sleeping.callback(None)
 
-    async def _in_slot(self) -> None:
-        await self._tools.slots.acquire()
+    async def _guarded(self) -> None:
+        """One turn; a fault of the program is told, and does not end the renewals for good."""
         try:
             await self._locked()
-        finally:
-            self._tools.slots.release()
+        except CancelledError:
+            raise
+        except Exception:
+            _log.failure("while a certificate was kept")
+            await self._sleep(LOOK_SECS)
 
     async def _locked(self) -> None:
         """One turn, while no other process works on the same certificate."""
@@ -161,11 +168,19 @@ class Renewal:
             await self._load()
             if self.entry.certificate != held:
                 await self._tools.serve()  # another process has got it
-            await self._turn()
+            await self._in_slot()
         except OSError as error:
             await self._failed(error)
         finally:
             lock.release()
+
+    async def _in_slot(self) -> None:
+        """One turn, of few at once; who waits for another process holds no slot."""
+        await self._tools.slots.acquire()
+        try:
+            await self._turn()
+        finally:
+            self._tools.slots.release()
 
     async def _turn(self) -> None:
         now = self._tools.wall()
@@ -238,8 +253,10 @@ class Renewal:
         self._tell_skew(issue.client.clock_skew)
         record = evolve(self.entry.record, profile=self.wanted.profile)
         self.entry = await issue.run(record, self.entry.order_key_pem)
+        self._unsaved = None
         certificate = self.entry.certificate
         assert certificate is not None
+        await self._tools.serve()
         self._record(
             "info",
             "issued",
@@ -248,7 +265,6 @@ class Renewal:
             ("challenge", challenge),
             ("secs", round(self._tools.reactor.seconds() - began, 1)),
         )
-        await self._tools.serve()
         return Attempt(not_after=certificate.not_after)
 
     def _challenge(self) -> str:
@@ -295,8 +311,10 @@ class Renewal:
     async def _save(self, record: Record) -> None:
         """Keep ``record``; where the disk does not take it, at least for this process."""
         self.entry = evolve(self.entry, record=record)
+        self._unsaved = record
         try:
             await self._tools.in_thread(lambda: self._store.save_record(record))
+            self._unsaved = None
         except OSError as error:
             self._record("error", "store", ("error", f"{error.filename}: {error.strerror}"))
 

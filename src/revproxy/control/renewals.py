@@ -105,6 +105,8 @@ class Renewals(Service):
         for cache_dir in cache_dirs(wanted) - self._swept:
             self._swept.add(cache_dir)
             self._begin(self._sweep(cache_dir))
+        for authority in self._sessions.keys() - {one.authority for one in wanted}:
+            self._begin(self._sessions.pop(authority).close())
         for one in wanted:
             if one not in self._running:
                 tools = self._tools(one.authority.cache_dir, self._serve)

@@ -83,6 +83,11 @@ class Client:
         """Seconds by which the authority's clock is ahead of ours; None where it is not known."""
         return self._requests.clock_skew
 
+    @property
+    def now(self) -> float:
+        """Seconds of the clock that waits are measured by."""
+        return self._requests.now
+
     # Every method raises AcmeProblem when it is refused, and CannotReach when there is no answer
     # or one that makes no sense.
 

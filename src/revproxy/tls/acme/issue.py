@@ -170,8 +170,10 @@ class Issue:
         try:
             for one in waiting:
                 await self._answer(one, pending)
+            until = self.client.now + VALIDATION_SECS
             for one in waiting:
-                final = await self.client.wait_authorization(one.url, VALIDATION_SECS)
+                left = max(0.0, until - self.client.now)
+                final = await self.client.wait_authorization(one.url, left)
                 if final.status != "valid":
                     problems[one.name] = _why(final)
         finally:

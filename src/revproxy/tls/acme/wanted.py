@@ -7,6 +7,7 @@ are got.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 from attrs import frozen
@@ -17,7 +18,7 @@ from revproxy.model.configuration import (
     ExternalAccount,
     TlsSettings,
 )
-from revproxy.tls.acme.store import entry_id
+from revproxy.tls.acme.store import MOST_ENTRIES, entry_id
 
 DIRECTORIES = {
     "production": "https://acme-v02.api.letsencrypt.org/directory",
@@ -116,6 +117,15 @@ def all_wanted(configuration: Configuration) -> list[Wanted]:
         for one in wanted_by(listener.tls, plain_port=bool(listener.http_port)):
             found.setdefault((one.authority.cache_dir, one.id), one)
     return list(found.values())
+
+
+def stored_pairs(cache_dir: Path) -> list[CertificatePair]:
+    """The certificates that are kept in ``cache_dir``, whatever names they are for."""
+    found = sorted(islice(cache_dir.glob("certs/*.pem"), 3 * MOST_ENTRIES))
+    parts = (".previous.pem", ".key.pem")
+    return [
+        CertificatePair(str(path), str(path)) for path in found if not path.name.endswith(parts)
+    ]
 
 
 def cache_dirs(wanted: Iterable[Wanted]) -> set[Path]:
