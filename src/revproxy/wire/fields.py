@@ -41,6 +41,9 @@ CLIENT_ADDRESS: Final = 9
 REQUEST_ID: Final = 10
 MAX_FORWARDS: Final = 11
 DATE: Final = 12
+COOKIE: Final = 13
+MALFORMED: Final = 14
+"""Not allowed in its version of HTTP, as all kinds above, which that version gives meaning to."""
 
 
 class FieldKinds:
@@ -106,27 +109,37 @@ _SHARED = _HOP_BY_HOP | {
     b"transfer-encoding": TRANSFER_ENCODING,
 }
 
-REQUEST_FIELDS = FieldKinds(
-    _SHARED
-    | {
-        b"host": HOST,
-        b"expect": EXPECT,
-        b"te": TE,
-        b"max-forwards": MAX_FORWARDS,
-        b"proxy": DROPPED,
-        b"x-real-ip": DROPPED,
-        b"forwarded": DROPPED,
-        b"x-forwarded": DROPPED,
-        b"x-forwarded-for": FORWARDED_FOR,
-        b"x-client-ip": CLIENT_ADDRESS,
-        b"true-client-ip": CLIENT_ADDRESS,
-        b"cf-connecting-ip": CLIENT_ADDRESS,
-        b"x-request-id": REQUEST_ID,
-    },
+_REQUEST = _SHARED | {
+    b"host": HOST,
+    b"expect": EXPECT,
+    b"te": TE,
+    b"max-forwards": MAX_FORWARDS,
+    b"proxy": DROPPED,
+    b"x-real-ip": DROPPED,
+    b"forwarded": DROPPED,
+    b"x-forwarded": DROPPED,
+    b"x-forwarded-for": FORWARDED_FOR,
+    b"x-client-ip": CLIENT_ADDRESS,
+    b"true-client-ip": CLIENT_ADDRESS,
+    b"cf-connecting-ip": CLIENT_ADDRESS,
+    b"x-request-id": REQUEST_ID,
+}
+
+REQUEST_FIELDS = FieldKinds(_REQUEST, dropped_prefix=b"x-forwarded-", plain_names=True)
+"""Kinds of request fields in HTTP/1.x."""
+
+H2_REQUEST_FIELDS = FieldKinds(
+    _REQUEST
+    | {b"cookie": COOKIE}
+    | dict.fromkeys(
+        (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"),
+        MALFORMED,
+    ),
     dropped_prefix=b"x-forwarded-",
     plain_names=True,
 )
-"""Kinds of request fields."""
+"""Kinds of request fields in HTTP/2: those of its connection are malformed (RFC 9113 8.2.2), and
+cookies come in crumbs (RFC 9113 8.2.3)."""
 
 RESPONSE_FIELDS = FieldKinds(
     _SHARED
@@ -160,6 +173,11 @@ _NEVER_IN_TRAILERS = frozenset(_SHARED) | {
 _TRAILER_LINE = re.compile(rb"(%b):(.*)" % TOKEN)
 
 
+def is_secret(name: bytes) -> bool:
+    """Whether the values of a field are credentials, by its lower-cased name."""
+    return name in _SECRET_FIELDS
+
+
 def has_valid_bytes(lines: bytes) -> bool:
     """Whether field lines, their CRLF taken off, hold no control character but HTAB."""
     return not lines.translate(None, _VALID_BYTES)
@@ -181,6 +199,11 @@ def tokens(values: list[bytes]) -> set[bytes]:
     return {part.partition(b";")[0].strip(b" \t") for part in joined.split(b",")} - {b""}
 
 
+def may_be_trailer(name: bytes) -> bool:
+    """Whether a field may come in a trailer section, by its lower-cased name."""
+    return name not in _NEVER_IN_TRAILERS
+
+
 def trailer_fields(section: bytes) -> list[Field]:
     """Read a trailer section (RFC 9112 7.1.2), CRLF after each line.
 
@@ -198,6 +221,6 @@ def trailer_fields(section: bytes) -> list[Field]:
         match = _TRAILER_LINE.fullmatch(line)
         if match is None:
             raise ValueError("invalid trailer line")
-        if match[1].lower() not in _NEVER_IN_TRAILERS:
+        if may_be_trailer(match[1].lower()):
             fields.append((match[1], match[2].strip(b" \t")))
     return fields

@@ -7,17 +7,21 @@ was found, and routing.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from revproxy.errors import BadRequest
-from revproxy.model.http import CHUNKED, RequestHead
-from revproxy.wire.field_lines import FieldLine, FieldLineReader
+from revproxy.model.http import CHUNKED, Field, RequestHead
+from revproxy.wire.field_lines import FieldLineReader
 from revproxy.wire.fields import (
     CLIENT_ADDRESS,
     CONNECTION,
     CONTENT_LENGTH,
+    COOKIE,
     DROPPED,
     EXPECT,
     FORWARDED_FOR,
     HOST,
+    MALFORMED,
     MAX_FORWARDS,
     REQUEST_FIELDS,
     REQUEST_ID,
@@ -31,6 +35,15 @@ from revproxy.wire.host import normal_host
 from revproxy.wire.request_line import parse_request_line
 
 _lines = FieldLineReader(REQUEST_FIELDS)
+
+SettleHost = Callable[[RequestHead, list[bytes], bytes], None]
+"""Sets ``host`` and ``authority`` from the values of ``Host`` and the target's authority."""
+
+
+class MalformedField(BadRequest):
+    """A field that is not allowed in its version of HTTP."""
+
+    __slots__ = ()
 
 
 def read_request_head(section: bytes, max_target: int, max_fields: int) -> RequestHead:
@@ -60,7 +73,8 @@ def validated_head(
     target: bytes,
     minor: int,
     authority: bytes,
-    fields: list[FieldLine],
+    fields: Sequence[tuple[int, Field] | tuple[int, Field, int]],
+    settle_host: SettleHost | None = None,
 ) -> RequestHead:
     """Check a head's fields against each other and make the value of it.
 
@@ -70,9 +84,11 @@ def validated_head(
         minor: 0 for HTTP/1.0, else 1.
         authority: from an absolute-form target or ``:authority``; else ``b""``.
         fields: every field with its kind (:data:`REQUEST_FIELDS`), valid in itself.
+        settle_host: the version's own rule for the host, if it is not HTTP/1.x.
 
     Raises:
         BadRequest: 400, 417 or 501.
+        MalformedField: as the 400 that it is.
     """
     head = RequestHead()
     head.method = method
@@ -92,7 +108,10 @@ def validated_head(
     lengths: list[bytes] = []
     codings: list[bytes] = []
     connection: list[bytes] = []
-    for kind, (name, value) in [line for line in fields if line[0]]:
+    crumbs: list[bytes] = []
+    for line in [line for line in fields if line[0]]:
+        kind = line[0]
+        name, value = line[1]
         if kind == HOST:
             hosts.append(value)
         elif kind == CONNECTION:
@@ -101,9 +120,13 @@ def validated_head(
             lengths.append(value)
         elif kind == TRANSFER_ENCODING:
             codings.append(value)
+        elif kind == COOKIE:
+            crumbs.append(value)
         elif kind != DROPPED:
             _take_special(head, kind, name, value)
-    _settle_host(head, hosts, authority)
+    if crumbs:
+        head.fields.append((b"cookie", b"; ".join(crumbs)))
+    (settle_host or _settle_host)(head, hosts, authority)
     if codings:
         if lengths:
             raise BadRequest(400, "content-length with transfer-encoding")
@@ -139,6 +162,8 @@ def _take_special(head: RequestHead, kind: int, name: bytes, value: bytes) -> No
         # RFC 9110 7.6.2: counted down for OPTIONS, and of no meaning for other methods
         counted = head.method == b"OPTIONS" and hops > 0
         head.fields.append((name, b"%d" % (hops - 1) if counted else value))
+    elif kind >= MALFORMED:
+        raise MalformedField(400, "field of another http version")
 
 
 def _settle_host(head: RequestHead, hosts: list[bytes], authority: bytes) -> None:

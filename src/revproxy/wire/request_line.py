@@ -51,6 +51,16 @@ def parse_request_line(line: bytes, target_limit: int) -> tuple[bytes, bytes, in
     return method, *_other_form(method, target, minor)
 
 
+def is_method(method: bytes) -> bool:
+    """Whether it is a token."""
+    return method in _USUAL or _METHOD.fullmatch(method) is not None
+
+
+def is_target(target: bytes) -> bool:
+    """Whether it is not empty and holds only bytes that a target may hold (RFC 3986 2)."""
+    return bool(target) and not target.translate(None, _TARGET_BYTES)
+
+
 def may_begin_request(part: bytes) -> bool:
     """Whether the first bytes of a connection can still become a request line.
 

@@ -5,10 +5,12 @@ Owns the handle that the connection and its receiver share. Refuses to know fram
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any, Protocol
 
 from revproxy.errors import BadRequest
 from revproxy.model.http import Field, RequestHead
+from revproxy.wire.h2.flow import ReceiveWindow
 
 
 class Stream:
@@ -17,21 +19,43 @@ class Stream:
     Attributes:
         id: the stream's identifier.
         owner: the receiver's own object; the layer never looks at it.
+        open: whether it is among ``H2Connection.streams``.
         receiving: the request is not complete.
         sending: the response is not complete: nothing is taken for it once it is, and nothing
             at all once the stream is closed.
         full: more is held of the response than the windows let out: no more, please, until
             :meth:`Receiver.drained`.
+        queued: how many bytes of the response are held.
+
+    The others are the layer's own: ``discarding`` (the request is thrown away), ``expected``
+    (bytes of the request that its content-length still announces, or -1), ``unconsumed`` (bytes
+    that were handed over and not given back), ``receive_window``; ``left`` (bytes of the response
+    that its head still announces, or -1), ``window`` (the sending one), ``queue``, ``scheduled``
+    (waits for its turn), ``ending`` (END_STREAM follows the queue), ``trailers``.
     """
 
-    __slots__ = ("full", "id", "owner", "receiving", "sending")
+    __slots__ = ("discarding", "ending", "expected", "full", "id", "left", "open", "owner",
+                 "queue", "queued", "receive_window", "receiving", "scheduled", "sending",
+                 "trailers", "unconsumed", "window")  # fmt: skip
 
-    def __init__(self, identifier: int) -> None:
+    def __init__(self, identifier: int, window: int) -> None:
         self.id = identifier
         self.owner: Any = None
+        self.open = True
         self.receiving = True
         self.sending = True
         self.full = False
+        self.discarding = False
+        self.expected = -1
+        self.unconsumed = 0
+        self.receive_window: ReceiveWindow | None = None
+        self.left = -1
+        self.window = window
+        self.queue: deque[bytes | memoryview] | None = None
+        self.queued = 0
+        self.scheduled = False
+        self.ending = False
+        self.trailers: list[Field] = []
 
 
 class Receiver(Protocol):
@@ -65,8 +89,8 @@ class Receiver(Protocol):
     def reset(self, stream: Stream, code: int) -> None:
         """The stream is gone: reset by the client, or by us for an error of the client's.
 
-        Only for streams that :meth:`request` or :meth:`bad_request` has told of, and neither
-        after a response that is complete nor after ``H2Connection.reset``.
+        Only for streams that :meth:`request` or :meth:`bad_request` has told of; not after
+        ``H2Connection.reset``, and after ``finish`` only when a part that was held is lost.
         """
 
     def full(self, stream: Stream) -> None:
