@@ -64,11 +64,6 @@ UNAVAILABLE: dict[str, tuple[tuple[Step, ...], str]] = {
     "passthrough": ((), "streams"),
     "passthrough, timeouts": (("timeouts",), "proxy_header_secs"),
     "h2, timeouts": (("timeouts",), "upgraded_idle_secs"),
-    "h2": (
-        ("limits",),
-        "h2_max_streams h2_header_list_bytes h2_resets h2_continuations h2_settings h2_pings "
-        "h2_priorities h2_empty_frames",
-    ),
     "passthrough, listener": (
         ("listeners", 0),
         "default_passthrough proxy_protocol passthrough",

@@ -102,6 +102,20 @@ class Limits:
     chunk_line_bytes: int = described("one chunk-size line with its extensions", 4096)
     trailer_bytes: int = described("the trailer section of a chunked body", 16384)
     client_hello_bytes: int = described("a ClientHello", 16384)
+    h2_max_streams: int = described("requests at once on an HTTP/2 connection", 128)
+    h2_header_list_bytes: int = described(
+        "a request head in HTTP/2, decoded, with 32 for each field: 431", 65536
+    )
+    h2_resets: int = described(
+        "resets of HTTP/2 streams in 10 s, the client's own and those for its errors; more end "
+        "the connection, as does more of each of the following",
+        100,
+    )
+    h2_continuations: int = described("CONTINUATION frames of one head", 20)
+    h2_settings: int = described("SETTINGS frames in 10 s", 50)
+    h2_pings: int = described("PING frames in 10 s", 100)
+    h2_priorities: int = described("PRIORITY, PRIORITY_UPDATE and unknown frames in 10 s", 200)
+    h2_empty_frames: int = described("DATA frames without content in 10 s", 100)
     buffered_bytes: int = described(
         "held in each direction of an exchange before the sender is paused", 262144
     )

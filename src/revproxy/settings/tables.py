@@ -37,6 +37,9 @@ MOST_REQUESTS = 10**9
 
 MOST_CONNECTIONS = 10**7
 
+MOST_FRAMES = 10**6
+"""The highest limit of frames in a window of time."""
+
 LARGEST_BODY = 2**63 - 1
 """What fits a signed 64-bit Content-Length."""
 
@@ -87,10 +90,17 @@ _limits = Section(
         "chunk_line_bytes": size(16, MIB),
         "trailer_bytes": size(64, MIB),
         "client_hello_bytes": size(512, MIB),
+        "h2_max_streams": whole(1, 65536),
+        "h2_header_list_bytes": size(1024, MIB),
+        "h2_resets": whole(1, MOST_FRAMES),
+        "h2_continuations": whole(1, 1024),
+        "h2_settings": whole(1, MOST_FRAMES),
+        "h2_pings": whole(1, MOST_FRAMES),
+        "h2_priorities": whole(1, MOST_FRAMES),
+        "h2_empty_frames": whole(1, MOST_FRAMES),
         "buffered_bytes": size(4096, 1024 * MIB),
         "min_body_bytes_per_sec": whole(0, 1024 * MIB),
     },
-    refused=unavailable.LIMITS,
 )
 
 

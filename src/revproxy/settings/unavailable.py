@@ -28,12 +28,6 @@ TOP = _keys("policies", "policy") | _keys("passthrough", "streams")
 
 TIMEOUTS = _keys("passthrough", "proxy_header_secs") | _keys("h2", "upgraded_idle_secs")
 
-LIMITS = _keys(
-    "h2",
-    "h2_max_streams h2_header_list_bytes h2_resets h2_continuations h2_settings h2_pings "
-    "h2_priorities h2_empty_frames",
-)
-
 LISTENER = _keys("passthrough", "default_passthrough proxy_protocol passthrough")
 
 SITE = (

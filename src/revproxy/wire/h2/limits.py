@@ -1,11 +1,13 @@
 """What one HTTP/2 connection may ask for.
 
-Owns the limits of the layer as one value. Refuses to know where they are written down.
+Owns the limits of the layer as one value. Refuses to know files.
 """
 
 from __future__ import annotations
 
 from attrs import frozen
+
+from revproxy.model.configuration import Limits
 
 
 @frozen
@@ -45,3 +47,27 @@ class H2Limits:
     window_updates: int = 1000
     buffered_bytes: int = 262144
     connect_protocol: bool = False
+
+    @classmethod
+    def of(cls, limits: Limits, *, connect_protocol: bool = False) -> H2Limits:
+        """The limits that a configuration gives.
+
+        Args:
+            limits: its ``[limits]``.
+            connect_protocol: whether extended CONNECT is offered.
+        """
+        return cls(
+            max_streams=limits.h2_max_streams,
+            header_list_bytes=limits.h2_header_list_bytes,
+            header_fields=limits.request_headers,
+            target_bytes=limits.request_target_bytes,
+            trailer_bytes=limits.trailer_bytes,
+            resets=limits.h2_resets,
+            continuations=limits.h2_continuations,
+            settings=limits.h2_settings,
+            pings=limits.h2_pings,
+            priorities=limits.h2_priorities,
+            empty_frames=limits.h2_empty_frames,
+            buffered_bytes=limits.buffered_bytes,
+            connect_protocol=connect_protocol,
+        )
