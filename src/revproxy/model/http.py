@@ -35,6 +35,7 @@ class RequestHead:
         client_address_fields: fields of CDNs that name the client (``CF-Connecting-IP``...),
             to be believed and passed on only from a trusted proxy.
         max_forwards: the value of ``Max-Forwards`` when it is a number, else -1.
+        protocol: what an extended CONNECT asks for (RFC 8441), else ``b""``.
     """
 
     __slots__ = (
@@ -50,6 +51,7 @@ class RequestHead:
         "method",
         "minor",
         "path",
+        "protocol",
         "request_id",
         "target",
         "wants_trailers",
@@ -70,6 +72,7 @@ class RequestHead:
     request_id: bytes
     client_address_fields: list[Field]
     max_forwards: int
+    protocol: bytes
 
 
 class ResponseHead:

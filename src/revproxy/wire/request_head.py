@@ -104,6 +104,7 @@ def validated_head(
     head.request_id = b""
     head.client_address_fields = []
     head.max_forwards = -1
+    head.protocol = b""
     hosts: list[bytes] = []
     lengths: list[bytes] = []
     codings: list[bytes] = []

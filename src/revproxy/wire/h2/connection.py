@@ -77,7 +77,7 @@ class H2Connection(Receiving):
         self._expect = self._read_preface
         values = {
             MAX_CONCURRENT_STREAMS: limits.max_streams,
-            INITIAL_WINDOW_SIZE: limits.buffered_bytes,
+            INITIAL_WINDOW_SIZE: limits.window_bytes,
             MAX_HEADER_LIST_SIZE: limits.header_list_bytes,
         }
         if limits.connect_protocol:

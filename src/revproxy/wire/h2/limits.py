@@ -8,6 +8,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from revproxy.model.configuration import Limits
+from revproxy.wire.h2.frames import DEFAULT_WINDOW
 
 
 @frozen
@@ -47,6 +48,15 @@ class H2Limits:
     window_updates: int = 1000
     buffered_bytes: int = 262144
     connect_protocol: bool = False
+
+    @property
+    def window_bytes(self) -> int:
+        """The receiving window of a stream.
+
+        It is never smaller than what a client may use before it has our SETTINGS
+        (RFC 9113 6.9.2).
+        """
+        return max(self.buffered_bytes, DEFAULT_WINDOW)
 
     @classmethod
     def of(cls, limits: Limits, *, connect_protocol: bool = False) -> H2Limits:

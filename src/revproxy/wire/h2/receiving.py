@@ -12,6 +12,7 @@ from revproxy.wire.h2.floods import EMPTY_FRAMES, RESETS, WINDOW_UPDATES, Floods
 from revproxy.wire.h2.flow import ReceiveWindow, widened
 from revproxy.wire.h2.frames import (
     COMPRESSION_ERROR,
+    DEFAULT_WINDOW,
     END_HEADERS,
     END_STREAM,
     ENHANCE_YOUR_CALM,
@@ -42,7 +43,7 @@ class Receiving(Sending):
         super().__init__(receiver, limits)
         self._decoder = Decoder(request_line, STATIC_LINES)
         self._floods = Floods(limits)
-        self._initial_window = 65535
+        self._initial_window = DEFAULT_WINDOW
         self._last = 0
         self._refusing = False
         self._block: list[bytes] = []
@@ -169,7 +170,7 @@ class Receiving(Sending):
         """DATA on a stream that is open; ``size`` counts the padding, too."""
         window = stream.receive_window
         if window is None:
-            window = stream.receive_window = ReceiveWindow(self._limits.buffered_bytes)
+            window = stream.receive_window = ReceiveWindow(self._limits.window_bytes)
         stream.unconsumed += size
         if not window.take(size):
             self._offence(stream.id, FLOW_CONTROL_ERROR)

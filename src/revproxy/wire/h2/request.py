@@ -102,6 +102,7 @@ def read_request(lines: list[Line], limits: H2Limits, *, end: bool) -> RequestHe
         )
     except MalformedField as error:
         raise _malformed(error.reason) from None
+    head.protocol = pseudo.get(_PROTOCOL, b"")
     if end:
         if head.content_length:
             raise _malformed("content-length without a body")
