@@ -27,7 +27,7 @@ test: $(VENV)/installed  ## run the tests; TESTS=tests.unit runs a part of them
 	$(BIN)/python -W error -m twisted.trial $(TESTS)
 
 soak: $(VENV)/installed  ## bodies of 1 GiB, a minute under load, 5 000 connections: three minutes
-	$(BIN)/python -W error -m twisted.trial tests.soak.test_memory tests.soak.test_operation
+	$(BIN)/python -W error -m twisted.trial tests.soak.test_memory tests.soak.test_operation tests.soak.test_h2
 
 lint: $(VENV)/installed  ## check style
 	$(BIN)/ruff check

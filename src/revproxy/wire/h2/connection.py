@@ -115,10 +115,11 @@ class H2Connection(Receiving):
         if self._rest:
             received = self._rest + received
         try:
-            self._rest = received[self._expect(received) :]
+            read = self._expect(received)
         except H2ConnectionError as error:
             self.close(error.code)
             raise
+        self._rest = b"" if self._closed else received[read:]
 
     def drain(self) -> None:
         """Say that the connection is to end (RFC 9113 6.8); open streams go on.
@@ -136,10 +137,11 @@ class H2Connection(Receiving):
             self._out.append(goaway(self._last, NO_ERROR))
 
     def close(self, code: int) -> None:
-        """Say GOAWAY with ``code`` at once, and take nothing more."""
+        """Say GOAWAY with ``code`` at once, and take nothing more; what is held stays here."""
         if not self._closed:
             self._closed = True
             self._rest = b""
+            self.held = True
             self._out.append(goaway(self._last, code))
 
     # Bytes to frames
