@@ -17,7 +17,7 @@ from revproxy.tls.acme.answering import Answering
 from revproxy.tls.acme.client import Client
 from revproxy.tls.acme.jws import certificate_id
 from revproxy.tls.acme.pending import Challenge, PendingChallenges
-from revproxy.tls.acme.problem import AcmeProblem, Problem
+from revproxy.tls.acme.problem import AcmeProblem, CannotReach, Problem
 from revproxy.tls.acme.record import Record
 from revproxy.tls.acme.resources import Authorization, Order
 from revproxy.tls.acme.session import InThread
@@ -29,6 +29,12 @@ VALIDATION_SECS = 300.0
 
 ISSUE_SECS = 300.0
 """For the certificate once the names are validated."""
+
+LEAST_LIFE_SECS = 10.0
+"""A certificate that is valid for less is of no use: its renewals would follow at once."""
+
+RESUMED_TIMES = 4
+"""Every so many failures in a row an order that is open is given up for a new one."""
 
 CHALLENGES = ("tls-alpn-01", "http-01")
 
@@ -106,11 +112,18 @@ class Issue:
             order, record, key_pem = await self._new_order(record)
         assert key_pem is not None
         try:
-            chain_pem = await self._certificate(order, key_pem)
-        except (AcmeProblem, NotIssuedError):
-            await self.in_thread(lambda: self.store.end_order(record))
+            return await self._finish(order, record, key_pem)
+        except (AcmeProblem, NotIssuedError, ValueError) as error:
+            if not (isinstance(error, AcmeProblem) and error.problem.passes):
+                await self.in_thread(lambda: self.store.end_order(record))
             raise
+
+    async def _finish(self, order: Order, record: Record, key_pem: bytes) -> Entry:
+        chain_pem = await self._certificate(order, key_pem)
         (leaf, *_) = x509.load_pem_x509_certificates(chain_pem)
+        life = (leaf.not_valid_after_utc - leaf.not_valid_before_utc).total_seconds()
+        if life < LEAST_LIFE_SECS:
+            raise ValueError(f"the certificate is valid for {life:.0f} s only")
         now, replaces = self.wall(), certificate_id(leaf)
         entry: Entry = await self.in_thread(
             lambda: self.store.save_certificate(
@@ -120,13 +133,20 @@ class Issue:
         return entry
 
     async def _open_order(self, record: Record, key_pem: bytes | None) -> Order | None:
-        """The order of a process that died in the middle of it, if it is good for anything."""
-        if not record.order_url or key_pem is None:
+        """The order that an earlier attempt has left open, if it is good for anything."""
+        given_up = record.failures % RESUMED_TIMES == RESUMED_TIMES - 1
+        if not record.order_url or key_pem is None or given_up:
             return None
         try:
             order = await self.client.order(record.order_url)
-        except AcmeProblem:
+        except (AcmeProblem, ValueError) as error:
+            if isinstance(error, AcmeProblem) and error.problem.passes:
+                raise
             return None
+        except CannotReach:
+            if record.failures:
+                return None  # its host may be gone for good, while the directory has another
+            raise
         usable = order.status in {"pending", "ready", "processing", "valid"}
         return order if usable and normal_names(order.identifiers) == self.names else None
 
@@ -135,7 +155,8 @@ class Issue:
         try:
             order = await self.client.new_order(self.names, self.profile, replaces)
         except AcmeProblem as error:
-            if not replaces or error.problem.code != "alreadyReplaced":
+            # Another account may have ordered it, or the authority has lost it (RFC 9773 5).
+            if not replaces or error.problem.passes:
                 raise
             order = await self.client.new_order(self.names, self.profile)
         key_pem = new_key()

@@ -21,6 +21,9 @@ MOST = 200
 
 MAX_TEXT = 2048
 
+LATEST = 9e10
+"""The last moment that is told of, in seconds since 1970; a later one is as far away."""
+
 Document = Mapping[str, object]
 
 
@@ -157,7 +160,7 @@ def window_of(document: Document, retry_after: float | None) -> RenewalWindow:
     """Read a suggestion.
 
     Raises:
-        BadDocument: it is none, or its window ends before it begins.
+        BadDocument: it is none, or its window ends before it begins, or begins before 1970.
     """
     window = document.get("suggestedWindow")
     if not isinstance(window, Mapping):
@@ -165,7 +168,9 @@ def window_of(document: Document, retry_after: float | None) -> RenewalWindow:
     start, end = (_moment(window.get(key)) for key in ("start", "end"))
     if end <= start:
         raise BadDocument("the suggested window ends before it begins")
-    return RenewalWindow(start, end, retry_after)
+    if start < 0:
+        raise BadDocument("the suggested window begins before 1970")
+    return RenewalWindow(min(start, LATEST), min(end, LATEST + 1), retry_after)
 
 
 def _challenge(value: object) -> Challenge:
