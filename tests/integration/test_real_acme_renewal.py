@@ -9,6 +9,8 @@ import time
 from typing import Any
 
 from tests.integration.test_real_acme import ISSUED, NAMES, REQUEST, AcmeCase
+from tests.integration.test_real_command import MINIMAL
+from tests.support.proxy import RunningProxy, free_port
 from tests.support.raw_client import RawClient
 
 
@@ -56,6 +58,41 @@ class Traffic(threading.Thread):
         """Let the last connection end."""
         self._end.set()
         self.join(10)
+
+
+class SeedProxy(RunningProxy):
+    """A proxy with the configuration that users of the format have been shown for ACME."""
+
+    def write_config(self, sites: Any, **changes: Any) -> None:
+        """Write it word for word but for addresses, ports, paths, directory and CA file."""
+        text = MINIMAL
+        ports = f"http_port = {self.http_port}\nhttps_port = {self.https_port}"
+        for old, new in (
+            ('"0.0.0.0"', f'"127.0.0.1"\n{ports}'),
+            ("127.0.0.1:8080", sites["example.com"]),
+            ("9900", f'{free_port()}\nadmin_socket_path = ""'),
+            ("/var/lib/reverse-proxy/acme-cache", changes["cache"]),
+            ('"staging"', f'"{changes["directory"]}"\nacme_ca_file = "{changes["ca"]}"'),
+        ):
+            assert text.count(old) == 1, old
+            text = text.replace(old, new)
+        self.config_path.write_text(text, encoding="utf-8")
+
+
+class SeedTests(AcmeCase):
+    def test_openssl(self) -> None:
+        """The configuration of the origin works, and openssl s_client verifies what it got."""
+        authority = self.pebble()
+        self.proxy = SeedProxy(
+            {"example.com": self.upstream.address},
+            ports=self.ports,
+            cache=str(self.cache),
+            directory=authority.directory,
+            ca=authority.ca_path,
+        )
+        self.addCleanup(self.end)
+        self.proxy.wait_for_line(ISSUED, 20)
+        self.assert_verified("example.com")
 
 
 class RenewalTests(AcmeCase):
