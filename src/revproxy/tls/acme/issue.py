@@ -107,9 +107,13 @@ class Issue:
         assert key_pem is not None
         try:
             chain_pem = await self._certificate(order, key_pem)
-        except (AcmeProblem, NotIssuedError):
+            return await self._stored(record, key_pem, chain_pem)
+        except (AcmeProblem, NotIssuedError, ValueError):
+            # It would come to the same whenever it is gone on with.
             await self.in_thread(lambda: self.store.end_order(record))
             raise
+
+    async def _stored(self, record: Record, key_pem: bytes, chain_pem: bytes) -> Entry:
         (leaf, *_) = x509.load_pem_x509_certificates(chain_pem)
         now, replaces = self.wall(), certificate_id(leaf)
         entry: Entry = await self.in_thread(
@@ -125,10 +129,11 @@ class Issue:
             return None
         try:
             order = await self.client.order(record.order_url)
-        except AcmeProblem:
+            same = normal_names(order.identifiers) == self.names
+        except (AcmeProblem, ValueError):
             return None
         usable = order.status in {"pending", "ready", "processing", "valid"}
-        return order if usable and normal_names(order.identifiers) == self.names else None
+        return order if usable and same else None
 
     async def _new_order(self, record: Record) -> tuple[Order, Record, bytes]:
         replaces = record.replaces
