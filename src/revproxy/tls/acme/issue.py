@@ -182,7 +182,8 @@ class Issue:
                 if final.status != "valid":
                     problems[one.name] = _why(final)
         finally:
-            for challenge in pending:
+            while pending:
+                challenge = pending.pop()
                 self.pending.remove(challenge)
                 self.answering.forget(challenge)
         if problems:
@@ -204,8 +205,14 @@ class Issue:
             key_authorization=self.client.key.key_authorization(chosen.token),
         )
         pending.append(challenge)
-        await self.in_thread(lambda: self.pending.add(challenge))
+        await self.in_thread(lambda: self._add(challenge, pending))
         await self.client.answer(chosen)
+
+    def _add(self, challenge: Challenge, pending: list[Challenge]) -> None:
+        """In a thread, which goes on where whoever waits for it is cancelled."""
+        self.pending.add(challenge)
+        if challenge not in pending:
+            self.pending.remove(challenge)
 
 
 def _why(authorization: Authorization) -> Problem:
