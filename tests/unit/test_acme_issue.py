@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from revproxy.tls.acme.issue import NotIssuedError
 from revproxy.tls.acme.problem import CannotReach
 from tests.support.fake_ca import problem
 from tests.support.issuing import NAMES, IssueCase
@@ -144,4 +145,12 @@ class OpenOrderTests(IssueCase):
         self.crash("finalize")
         for order in self.there._orders.values():
             order["identifiers"] = [{"type": "dns", "value": "no name"}]
+        self.another()
+
+    def test_given_up(self) -> None:
+        """Nor is one of whose authorizations nothing is left."""
+        self.crash("authz")
+        for authorization in self.there._authorizations.values():
+            authorization |= {"status": "deactivated", "challenges": []}
+        self.assertEqual(self.failed(NotIssuedError).names, set(NAMES))
         self.another()

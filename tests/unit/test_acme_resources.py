@@ -60,12 +60,15 @@ class DocumentCase(SynchronousTestCase):
         self.assertIn(words, str(caught.exception))
         self.assertLess(len(str(caught.exception)), 200)
 
-    def without_each(self, read: Callable[[Any], Any], document: dict[str, Any]) -> None:
+    def without_each(
+        self, read: Callable[[Any], Any], document: dict[str, Any], but: object = ()
+    ) -> None:
         """Refused without any of its members, and with any of another kind."""
         for member in document:
             self.refused(read, {key: document[key] for key in document if key != member}, member)
             for wrong in WRONG:
-                self.refused(read, {**document, member: wrong})
+                if (member, wrong) != ("challenges", but):
+                    self.refused(read, {**document, member: wrong})
 
 
 class DirectoryTests(DocumentCase):
@@ -163,7 +166,7 @@ class AuthorizationTests(DocumentCase):
 
     def test_missing(self) -> None:
         """Without one of its members, or with one of another kind, it is none."""
-        self.without_each(authorization, AUTHORIZATION)
+        self.without_each(authorization, AUTHORIZATION, but=[])
         for member in ("type", "url", "status"):
             rest = {key: CHALLENGE[key] for key in CHALLENGE if key != member}
             self.refused(authorization, {**AUTHORIZATION, "challenges": [rest]}, member)
@@ -174,6 +177,11 @@ class AuthorizationTests(DocumentCase):
         found = authorization({**AUTHORIZATION, "challenges": [strange, CHALLENGE]})
         self.assertEqual([one.type for one in found.challenges], ["smoke-signal-01", "http-01"])
         self.assertEqual(found.challenges[0].token, "")
+
+    def test_no_challenges(self) -> None:
+        """One that was given up may have none any more."""
+        given_up = {**AUTHORIZATION, "status": "deactivated", "challenges": []}
+        self.assertEqual(authorization(given_up).challenges, ())
 
     def test_error(self) -> None:
         """What made a challenge invalid is kept with it."""
