@@ -112,14 +112,15 @@ class Issue:
             order, record, key_pem = await self._new_order(record)
         assert key_pem is not None
         try:
-            return await self._finish(order, record, key_pem)
+            chain_pem = await self._certificate(order, key_pem)
+            return await self._stored(record, key_pem, chain_pem)
         except (AcmeProblem, NotIssuedError, ValueError) as error:
             if not (isinstance(error, AcmeProblem) and error.problem.passes):
+                # It would come to the same whenever it is gone on with.
                 await self.in_thread(lambda: self.store.end_order(record))
             raise
 
-    async def _finish(self, order: Order, record: Record, key_pem: bytes) -> Entry:
-        chain_pem = await self._certificate(order, key_pem)
+    async def _stored(self, record: Record, key_pem: bytes, chain_pem: bytes) -> Entry:
         (leaf, *_) = x509.load_pem_x509_certificates(chain_pem)
         life = (leaf.not_valid_after_utc - leaf.not_valid_before_utc).total_seconds()
         if life < LEAST_LIFE_SECS:
@@ -139,6 +140,7 @@ class Issue:
             return None
         try:
             order = await self.client.order(record.order_url)
+            same = normal_names(order.identifiers) == self.names
         except (AcmeProblem, ValueError) as error:
             if isinstance(error, AcmeProblem) and error.problem.passes:
                 raise
@@ -148,7 +150,7 @@ class Issue:
                 return None  # its host may be gone for good, while the directory has another
             raise
         usable = order.status in {"pending", "ready", "processing", "valid"}
-        return order if usable and normal_names(order.identifiers) == self.names else None
+        return order if usable and same else None
 
     async def _new_order(self, record: Record) -> tuple[Order, Record, bytes]:
         replaces = record.replaces
@@ -198,7 +200,8 @@ class Issue:
                 if final.status != "valid":
                     problems[one.name] = _why(final)
         finally:
-            for challenge in pending:
+            while pending:
+                challenge = pending.pop()
                 self.pending.remove(challenge)
                 self.answering.forget(challenge)
         if problems:
@@ -220,8 +223,14 @@ class Issue:
             key_authorization=self.client.key.key_authorization(chosen.token),
         )
         pending.append(challenge)
-        await self.in_thread(lambda: self.pending.add(challenge))
+        await self.in_thread(lambda: self._add(challenge, pending))
         await self.client.answer(chosen)
+
+    def _add(self, challenge: Challenge, pending: list[Challenge]) -> None:
+        """In a thread, which goes on where whoever waits for it is cancelled."""
+        self.pending.add(challenge)
+        if challenge not in pending:
+            self.pending.remove(challenge)
 
 
 def _why(authorization: Authorization) -> Problem:

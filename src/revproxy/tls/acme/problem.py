@@ -121,7 +121,8 @@ def problem_of(
     return Problem(
         type=_text(document.get("type"))[:MAX_TYPE],
         detail=_text(document.get("detail")),
-        status=status or (given if isinstance(given, int) and 0 <= given < 1000 else 0),
+        # A bool is an int, and no status.
+        status=status or (given if type(given) is int and 0 <= given < 1000 else 0),
         identifier=_identifier(document.get("identifier")),
         subproblems=tuple(
             Problem(

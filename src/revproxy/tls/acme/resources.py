@@ -152,7 +152,7 @@ def authorization_of(url: str, document: Document) -> Authorization:
         url=url,
         status=_text(document, "status"),
         name=_identifier(document.get("identifier")),
-        challenges=_list(document, "challenges", _challenge),
+        challenges=_list(document, "challenges", _challenge, 0),  # none where it was given up
     )
 
 
@@ -202,10 +202,12 @@ def _plain(value: object) -> str:
     return value
 
 
-def _list(document: Document, key: str, read: Callable[[object], T]) -> tuple[T, ...]:
+def _list(
+    document: Document, key: str, read: Callable[[object], T], least: int = 1
+) -> tuple[T, ...]:
     value = document.get(key)
-    if not isinstance(value, list) or not 0 < len(value) <= MOST:
-        raise BadDocument(f"{key} is no list of 1 to {MOST}")
+    if not isinstance(value, list) or not least <= len(value) <= MOST:
+        raise BadDocument(f"{key} is no list of {least} to {MOST}")
     return tuple(read(one) for one in value)
 
 
