@@ -25,6 +25,7 @@ LOG = "/var/log/reverse-proxy/access.log"
 PEM_PATH = re.compile(r'"(/[^"]*/(?:fullchain|privkey)\.pem)"')
 
 NAMES = {
+    "automatic",
     "behind-a-proxy",
     "container",
     "dedicated-addresses",
@@ -70,6 +71,16 @@ class ExampleTests(SynchronousTestCase):
         self.assertEqual(document.keys(), {"rate_limit", "body", "listeners"})
         self.assertEqual(listener.keys(), {"bind_addr", "tls", "sites"})
         self.assertEqual(listener["tls"].keys(), {"mode", "cert_path", "key_path"})
+
+    def test_automatic(self) -> None:
+        """The example of automatic certificates orders one for each site, and from staging."""
+        configuration = self.load("automatic")
+        (listener,) = configuration.listeners
+        self.assertEqual(listener.tls.mode, "acme")
+        self.assertEqual(
+            set(listener.tls.acme_domains), {site.host for site in configuration.all_sites()}
+        )
+        self.assertEqual(listener.tls.acme_directory, "staging")
 
     def test_container(self) -> None:
         """The container's listens everywhere, on the ports that are published."""

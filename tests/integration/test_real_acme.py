@@ -88,6 +88,14 @@ class AcmeCase(SynchronousTestCase):
         """The context of a client that trusts what the authority issues."""
         return ssl.create_default_context(cafile=str(self.authority.root()))
 
+    def assert_verified(self, name: str) -> None:
+        """Fail unless openssl s_client verifies what is served for ``name``."""
+        command = [require("openssl"), "s_client", "-connect", f"127.0.0.1:{self.ports[1]}"]
+        command += ["-servername", name, "-verify_hostname", name, "-verify_return_error"]
+        command += ["-CAfile", str(self.authority.root())]
+        done = subprocess.run(command, input=b"", capture_output=True, timeout=20, check=False)
+        self.assertIn(b"Verify return code: 0 (ok)", done.stdout)
+
     def presented(self, name: str) -> Any:
         """The certificate that a connection for ``name`` meets, verified."""
         with RawClient.tls(self.proxy.https_port, name, context=self.trusting()) as client:
@@ -113,11 +121,7 @@ class IssueTests(AcmeCase):
         self.pebble()
         self.start().wait_for_line(ISSUED, 20)
         for name in NAMES:
-            command = [require("openssl"), "s_client", "-connect", f"127.0.0.1:{self.ports[1]}"]
-            command += ["-servername", name, "-verify_hostname", name, "-verify_return_error"]
-            command += ["-CAfile", str(self.authority.root())]
-            done = subprocess.run(command, input=b"", capture_output=True, timeout=20, check=False)
-            self.assertIn(b"Verify return code: 0 (ok)", done.stdout)
+            self.assert_verified(name)
 
     def test_http(self) -> None:
         """The same by HTTP-01 on the plain port."""

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from tests.integration import (
+    test_real_acme_renewal,
     test_real_crowd,
     test_real_drain,
     test_real_logs,
@@ -44,6 +45,12 @@ class GreatCrowdTests(test_real_crowd.CrowdTests):
     """Five thousand connections."""
 
     CONNECTIONS = 5000
+
+
+class MinuteOfRenewalsTests(test_real_acme_renewal.RenewalTests):
+    """A minute of certificates that are valid for 12 s."""
+
+    RENEWALS = 9
 
 
 class FullFileSystemTests(test_real_logs.LogCase):

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from attrs import evolve
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -47,6 +48,9 @@ class FakeAuthority:
             since 1970; None has no renewalInfo.
         refusals: replies in place of its own, by the path's first segment; used up in order.
         denied: names whose validation fails.
+        stuck: names whose validation does not end.
+        heard: the path, the protected header and the payload of every signed request.
+        alternates: how many more chains there are of each certificate.
     """
 
     def __init__(self, wall: Any) -> None:
@@ -65,6 +69,9 @@ class FakeAuthority:
         self.window: tuple[float, float] | None = None
         self.refusals: defaultdict[str, list[Reply]] = defaultdict(list)
         self.denied: dict[str, bytes] = {}
+        self.stuck: set[str] = set()
+        self.heard: list[tuple[str, Mapping[str, Any], Any]] = []
+        self.alternates = 0
         self.profiles: tuple[str, ...] = ()
         self.closed = False
 
@@ -94,6 +101,7 @@ class FakeAuthority:
                 return self._fresh(Reply(400, problem("badNonce")))
             self._nonces.remove(protected["nonce"])
             payload = decoded(message["payload"]) if message["payload"] else None
+            self.heard.append((path, protected, payload))
         if self.refusals[what]:
             return self._fresh(self.refusals[what].pop(0))
         answer: Reply = getattr(self, f"_{what}")(which, payload)
@@ -103,14 +111,11 @@ class FakeAuthority:
         self._count += 1
         nonce = f"nonce-{self._count}"
         self._nonces.add(nonce)
-        return Reply(
-            reply.status,
-            reply.content,
-            reply.location,
-            nonce,
-            reply.retry_after,
-            date=self._wall(),
-        )
+        return evolve(reply, nonce=nonce, date=self._wall())
+
+    def payloads(self, path: str) -> list[Any]:
+        """The payloads of all signed requests for ``path``."""
+        return [payload for asked, _, payload in self.heard if asked == path]
 
     def _json(self, document: object, location: str = "", status: int = 200) -> Reply:
         return Reply(status, json.dumps(document).encode(), location)
@@ -129,6 +134,12 @@ class FakeAuthority:
 
     def _account(self, which: str, payload: Any) -> Reply:
         return self._json({"status": "valid"}, f"{BASE}/account/1", 201)
+
+    def _change(self, which: str, payload: Any) -> Reply:
+        return self._json({"status": "valid"})
+
+    def _revoke(self, which: str, payload: Any) -> Reply:
+        return Reply(200, b"")
 
     def _order(self, which: str, payload: Any) -> Reply:
         if which:
@@ -167,6 +178,8 @@ class FakeAuthority:
 
     def _chall(self, which: str, payload: Any) -> Reply:
         authorization = self._authorizations[which]
+        if authorization["identifier"]["value"] in self.stuck:
+            return self._json(authorization["challenges"][0])
         denial = self.denied.get(authorization["identifier"]["value"])
         authorization["status"] = "invalid" if denial else "valid"
         if denial:
@@ -190,7 +203,9 @@ class FakeAuthority:
         return self._json(order)
 
     def _cert(self, which: str, payload: Any) -> Reply:
-        return Reply(200, self._certificates[which])
+        which, _, _ = which.partition("/")
+        urls = tuple(f"{BASE}/cert/{which}/{number}" for number in range(self.alternates))
+        return Reply(200, self._certificates[which], alternates=urls)
 
     def _ari(self, which: str, payload: Any) -> Reply:
         assert self.window is not None

@@ -443,7 +443,8 @@ class AskedTests(RenewalCase):
     def test_failure(self) -> None:
         """Who asks hears why there is none."""
         self.first()
-        self.authority.refuse("order", 400, problem("malformed", "what is this"))
+        for _ in ("with what it replaces", "without"):
+            self.authority.refuse("order", 400, problem("malformed", "what is this"))
         asked = self.renewal.renew()
         self.settle()
         self.assertIn("what is this", self.successResultOf(asked).error)

@@ -14,6 +14,8 @@ from revproxy.tls.acme.problem import AcmeProblem, CannotReach
 EXPECTED = (AcmeProblem, CannotReach, NotIssuedError, OSError, ValueError)
 """What an attempt may fail with without anything being wrong with the program."""
 
+VALIDATION_CODES = frozenset({"connection", "dns", "incorrectResponse", "tls", "unauthorized"})
+"""What an authority says when it could not validate a name; another challenge may do."""
 
 _WORD = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)+")
 
@@ -36,6 +38,13 @@ def code_of(error: Exception) -> str:
     if isinstance(error, NotIssuedError):
         return error.code
     return error.problem.code if isinstance(error, AcmeProblem) else ""
+
+
+def passes(error: Exception) -> bool:
+    """Whether the authority has only asked to come again later."""
+    return isinstance(error, AcmeProblem) and (
+        error.problem.passes or error.problem.retry_after is not None
+    )
 
 
 def retry_after_of(error: Exception) -> float | None:

@@ -7,17 +7,31 @@ order goes.
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
 from attrs import evolve
 from cryptography import x509
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure as Failed
 
-from revproxy.control.order_errors import EXPECTED, code_of, names_of, retry_after_of
+from revproxy.control.order_errors import (
+    EXPECTED,
+    VALIDATION_CODES,
+    code_of,
+    names_of,
+    passes,
+    retry_after_of,
+)
+from revproxy.control.renewal_telling import Telling
 from revproxy.control.renewal_tools import Attempt, Tools, told_moment
 from revproxy.policy.renewal import (
-    DAY,
+    MOST_CHECK,
+    MOST_WAIT,
     Failure,
+    believed,
     failure_of,
     lateness,
     moment_in_window,
@@ -39,8 +53,8 @@ LOOK_SECS = 3600.0
 LOCK_SECS = 1.0
 """Between two tries to take the lock that another process holds."""
 
-SKEW_SECS = 300.0
-"""How much the authority's clock may differ from ours before that is told."""
+ORDER_SECS = 900.0
+"""For an order in all."""
 
 _log = Logger()
 
@@ -68,8 +82,7 @@ class Renewal:
         self._asked: list[Deferred[Attempt]] = []
         self._sleeping: Deferred[None] | None = None
         self._unsaved: Record | None = None
-        self._told_late = 0.0
-        self._told_skew = 0.0
+        self._telling = Telling(wanted.names[0], tools.log, tools.wall)
 
     # For others
 
@@ -80,19 +93,22 @@ class Renewal:
             return 0.0
         if self.entry.certificate is None:
             return self.order_at
-        return min(self.order_at, self.entry.record.check_at or 0.0)
+        check_at = believed(self.entry.record.check_at, self._tools.wall(), MOST_CHECK)
+        return min(self.order_at, check_at)
 
     @property
     def order_at(self) -> float:
         """When the next order is made, in seconds since 1970; 0 for at once."""
-        record, certificate = self.entry.record, self.entry.certificate
-        if certificate is None or self.entry.left_out or record.profile != self.wanted.profile:
-            return record.next_attempt or 0.0
+        record, certificate, now = self.entry.record, self.entry.certificate, self._tools.wall()
+        put_off = believed(record.next_attempt, now, MOST_WAIT)
+        unlike = record.order_url or record.profile != self.wanted.profile
+        if certificate is None or self.entry.left_out or unlike:
+            return put_off
         validity = certificate.not_before, certificate.not_after
         return max(
             renewal_moment(*validity, record.renew_at),
-            soonest(*validity, record.issued_at or 0.0),
-            record.next_attempt or 0.0,
+            soonest(*validity, believed(record.issued_at, now, 0.0)),
+            put_off,
         )
 
     def renew(self) -> Deferred[Attempt]:
@@ -112,7 +128,7 @@ class Renewal:
         try:
             await self._load()
             while True:
-                self._tell_late()
+                self._telling.late(self.entry.certificate)
                 wait = self.next_moment - self._tools.wall()
                 if wait > 0:
                     await self._sleep(min(wait, LOOK_SECS))
@@ -207,18 +223,18 @@ class Renewal:
             (leaf, *_) = x509.load_pem_x509_certificates(certificate.chain_pem)
             window = await client.renewal_window(leaf)
         except (AcmeProblem, CannotReach, OSError, ValueError) as error:
-            self._record("debug", "suggestion", ("error", str(error)))
+            self._telling.record("debug", "suggestion", ("error", str(error)))
         now, record = self._tools.wall(), self.entry.record
         retry_after = None if window is None else window.retry_after
         record = evolve(record, check_at=next_check(now, retry_after))
         if window is not None and (window.start, window.end) != record.window:
             moment = moment_in_window(window.start, window.end, now, self._tools.random())
             record = evolve(record, window=(window.start, window.end), renew_at=moment)
-            self._record("info", "suggestion", ("renew_at", told_moment(moment)))
+            self._telling.record("info", "suggestion", ("renew_at", told_moment(moment)))
         await self._save(record)
 
     async def _attempt(self) -> Attempt:
-        """Order all names; where some of them stand in the way of the others, those alone."""
+        """Order all names; where some of them stand in the way of the others, these alone."""
         try:
             return await self._order(self.wanted.names)
         except CancelledError:
@@ -227,14 +243,27 @@ class Renewal:
             first = error
         bad = names_of(first, self.wanted.names)
         rest = tuple(name for name in self.wanted.names if name not in bad)
-        if rest and rest != self.wanted.names and not self._serves(rest):
+        alone = not passes(first) and not self._good_for(bad)
+        if rest and rest != self.wanted.names and alone and not self._serves(rest):
             try:
                 await self._order(rest)
             except CancelledError:
                 raise
             except Exception as error:
-                self._record("warn", "failed", ("for", ",".join(rest)), ("error", str(error)))
+                self._telling.record(
+                    "warn", "failed", ("for", ",".join(rest)), ("error", str(error))
+                )
         return await self._failed(first)
+
+    def _good_for(self, names: frozenset[str]) -> bool:
+        """Whether the certificate has one of ``names``, which the next one would be without, and
+        some life left to wait for a better day.
+        """
+        certificate = self.entry.certificate
+        if certificate is None or not certificate.names & names:
+            return False
+        validity = certificate.not_before, certificate.not_after
+        return lateness(*validity, self._tools.wall()) != "error"
 
     def _serves(self, names: tuple[str, ...]) -> bool:
         """Whether the certificate covers ``names`` and is not due."""
@@ -250,14 +279,20 @@ class Renewal:
         began = self._tools.reactor.seconds()
         challenge = self._challenge()
         issue = await self._tools.issue(self.wanted, self._session, self._store, names, challenge)
-        self._tell_skew(issue.client.clock_skew)
+        self._telling.skew(issue.client.clock_skew)
         record = evolve(self.entry.record, profile=self.wanted.profile)
-        self.entry = await issue.run(record, self.entry.order_key_pem)
-        self._unsaved = None
+        try:
+            entry = await self._in_time(issue.run(record, self.entry.order_key_pem))
+        except CancelledError:
+            raise
+        except Exception:
+            await self._recall_order()
+            raise
+        self.entry, self._unsaved = entry, None
         certificate = self.entry.certificate
         assert certificate is not None
         await self._tools.serve()
-        self._record(
+        self._telling.record(
             "info",
             "issued",
             ("for", ",".join(names)),
@@ -267,10 +302,29 @@ class Renewal:
         )
         return Attempt(not_after=certificate.not_after)
 
+    def _in_time(self, running: Coroutine[Any, Any, Entry]) -> Deferred[Entry]:
+        """Give an order up that takes too long: others wait for its slot."""
+
+        def too_long(_: Entry | Failed, secs: float) -> Entry:
+            raise CannotReach(self.wanted.authority.directory, f"no certificate in {secs:.0f} s")
+
+        order = Deferred.fromCoroutine(running)
+        return order.addTimeout(ORDER_SECS, self._tools.reactor, too_long)
+
+    async def _recall_order(self) -> None:
+        """After a failure: an order may be open by now, to be gone on with, or none any more."""
+        profile = self.entry.record.profile
+        with suppress(OSError):
+            await self._load()
+        if not self.entry.record.order_url:
+            self.entry = evolve(self.entry, record=evolve(self.entry.record, profile=profile))
+
     def _challenge(self) -> str:
-        """The one that is configured, and after every other failure the other one."""
+        """The one that is configured; after every other failed validation the other one."""
         other = next(kind for kind in CHALLENGES if kind != self.wanted.challenge)
-        swap = self.wanted.both_challenges and self.entry.record.failures % 2
+        record = self.entry.record
+        failed = record.last_failure in VALIDATION_CODES and record.failures % 2
+        swap = self.wanted.both_challenges and failed
         return other if swap else self.wanted.challenge
 
     async def _failed(self, error: Exception) -> Attempt:
@@ -296,7 +350,7 @@ class Renewal:
         told = str(error) or type(error).__name__
         level = "error" if failure.loud else "warn"
         more = (("error", told), ("next_attempt", told_moment(moment)))
-        self._record(level, "failed", ("failures", record.failures + 1), *more)
+        self._telling.record(level, "failed", ("failures", record.failures + 1), *more)
         await self._save(
             evolve(
                 record,
@@ -315,30 +369,5 @@ class Renewal:
         try:
             await self._tools.in_thread(lambda: self._store.save_record(record))
             self._unsaved = None
-        except OSError as error:
-            self._record("error", "store", ("error", f"{error.filename}: {error.strerror}"))
-
-    # What is said
-
-    def _tell_late(self) -> None:
-        """Say, once a day, that a renewal is late."""
-        certificate, now = self.entry.certificate, self._tools.wall()
-        if certificate is None or now - self._told_late < DAY:
-            return
-        level = lateness(certificate.not_before, certificate.not_after, now)
-        if level is not None:
-            self._told_late = now
-            verb = "expires" if certificate.not_after > now else "expired"
-            error = f"{verb} on {told_moment(certificate.not_after)}, and is not renewed yet"
-            self._record(level, "late", ("error", error))
-
-    def _tell_skew(self, skew: float | None) -> None:
-        now = self._tools.wall()
-        if skew is not None and abs(skew) > SKEW_SECS and now - self._told_skew >= DAY:
-            self._told_skew = now
-            error = f"the authority's clock differs from ours by {skew:.0f} s"
-            self._record("warn", "clock", ("error", error))
-
-    def _record(self, level: str, event: str, *fields: tuple[str, object]) -> None:
-        name = (("event", event), ("name", self.wanted.names[0]))
-        self._tools.log.record(level, "ACME", (*name, *fields))
+        except (OSError, ValueError) as error:
+            self._telling.record("error", "store", ("error", str(error)))

@@ -39,6 +39,12 @@ LEAST_CHECK, MOST_CHECK = MINUTE, DAY
 LEAST_LIFE = 3600.0
 """For so long a new certificate is used at least."""
 
+LEAST_PAUSE = 3.0
+"""However short its life is, so long a new certificate is used at least."""
+
+MOST_WAIT = MOST_RETRY_AFTER * (1 + JITTER)
+"""The longest that an attempt is ever put off."""
+
 LEAST_WAIT = 1.0
 """The shortest wait after a failure that is repeated."""
 
@@ -111,7 +117,18 @@ def soonest(not_before: float, not_after: float, issued_at: float) -> float:
     An authority whose clock differs much from ours issues what seems to have run out already, and
     would be asked again and again: :data:`LEAST_LIFE`, or a quarter of a short life, lies between.
     """
-    return issued_at + min((not_after - not_before) / 4, LEAST_LIFE)
+    return issued_at + max(LEAST_PAUSE, min((not_after - not_before) / 4, LEAST_LIFE))
+
+
+def believed(moment: float | None, now: float, most: float) -> float:
+    """A moment that was noted earlier; 0 where there is none, or none that can be right.
+
+    Args:
+        moment: what was noted, perhaps while the clock was far ahead.
+        now: the present.
+        most: how far ahead of the present such a moment ever lies.
+    """
+    return 0.0 if moment is None or moment > now + most else moment
 
 
 def renewal_due(

@@ -54,8 +54,10 @@ class Received(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """A piece; beyond the limit the connection is closed."""
+        if self.whole.called:  # more may come until it is closed
+            return
         self._content += data
-        if len(self._content) > MOST_REPLY_BYTES and not self.whole.called:
+        if len(self._content) > MOST_REPLY_BYTES:
             reason = f"answers with more than {MOST_REPLY_BYTES} bytes"
             self.whole.errback(CannotReach(self._url, reason))
             self._close()

@@ -13,7 +13,12 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError as TcpError
-from twisted.internet.error import ConnectingCancelledError, ConnectionLost, DNSLookupError
+from twisted.internet.error import (
+    ConnectingCancelledError,
+    ConnectionDone,
+    ConnectionLost,
+    DNSLookupError,
+)
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
@@ -136,6 +141,7 @@ _WORDS: Mapping[type[Exception], str] = {
     AnswersTooMuch: f"answers with more than {MOST_ANSWER_BYTES} bytes",
     DNSLookupError: "the name cannot be resolved",
     ConnectingCancelledError: "no connection in time",
+    ConnectionDone: "the connection was closed before the end of the answer",
     ConnectionLost: "the connection was lost",
 }
 
@@ -157,6 +163,8 @@ def in_words(error: BaseException) -> str:
 
 def _tls_words(error: BaseException) -> str:
     """OpenSSL's reason, of the first tuple that pyOpenSSL gives; ``""`` for other errors."""
+    if type(error).__name__ == "VerificationError":  # of service_identity, which Twisted calls
+        return "the certificate is for another name"
     entries = error.args[0] if error.args else None
     if not isinstance(entries, list) or not entries or not isinstance(entries[0], tuple):
         return ""

@@ -17,7 +17,7 @@ from revproxy.tls.acme.answering import Answering
 from revproxy.tls.acme.client import Client
 from revproxy.tls.acme.jws import certificate_id
 from revproxy.tls.acme.pending import Challenge, PendingChallenges
-from revproxy.tls.acme.problem import AcmeProblem, Problem
+from revproxy.tls.acme.problem import AcmeProblem, CannotReach, Problem
 from revproxy.tls.acme.record import Record
 from revproxy.tls.acme.resources import Authorization, Order
 from revproxy.tls.acme.session import InThread
@@ -29,6 +29,12 @@ VALIDATION_SECS = 300.0
 
 ISSUE_SECS = 300.0
 """For the certificate once the names are validated."""
+
+LEAST_LIFE_SECS = 10.0
+"""A certificate that is valid for less is of no use: its renewals would follow at once."""
+
+RESUMED_TIMES = 4
+"""Every so many failures in a row an order that is open is given up for a new one."""
 
 CHALLENGES = ("tls-alpn-01", "http-01")
 
@@ -107,10 +113,18 @@ class Issue:
         assert key_pem is not None
         try:
             chain_pem = await self._certificate(order, key_pem)
-        except (AcmeProblem, NotIssuedError):
-            await self.in_thread(lambda: self.store.end_order(record))
+            return await self._stored(record, key_pem, chain_pem)
+        except (AcmeProblem, NotIssuedError, ValueError) as error:
+            if not (isinstance(error, AcmeProblem) and error.problem.passes):
+                # It would come to the same whenever it is gone on with.
+                await self.in_thread(lambda: self.store.end_order(record))
             raise
+
+    async def _stored(self, record: Record, key_pem: bytes, chain_pem: bytes) -> Entry:
         (leaf, *_) = x509.load_pem_x509_certificates(chain_pem)
+        life = (leaf.not_valid_after_utc - leaf.not_valid_before_utc).total_seconds()
+        if life < LEAST_LIFE_SECS:
+            raise ValueError(f"the certificate is valid for {life:.0f} s only")
         now, replaces = self.wall(), certificate_id(leaf)
         entry: Entry = await self.in_thread(
             lambda: self.store.save_certificate(
@@ -120,22 +134,31 @@ class Issue:
         return entry
 
     async def _open_order(self, record: Record, key_pem: bytes | None) -> Order | None:
-        """The order of a process that died in the middle of it, if it is good for anything."""
-        if not record.order_url or key_pem is None:
+        """The order that an earlier attempt has left open, if it is good for anything."""
+        given_up = record.failures % RESUMED_TIMES == RESUMED_TIMES - 1
+        if not record.order_url or key_pem is None or given_up:
             return None
         try:
             order = await self.client.order(record.order_url)
-        except AcmeProblem:
+            same = normal_names(order.identifiers) == self.names
+        except (AcmeProblem, ValueError) as error:
+            if isinstance(error, AcmeProblem) and error.problem.passes:
+                raise
             return None
+        except CannotReach:
+            if record.failures:
+                return None  # its host may be gone for good, while the directory has another
+            raise
         usable = order.status in {"pending", "ready", "processing", "valid"}
-        return order if usable and normal_names(order.identifiers) == self.names else None
+        return order if usable and same else None
 
     async def _new_order(self, record: Record) -> tuple[Order, Record, bytes]:
         replaces = record.replaces
         try:
             order = await self.client.new_order(self.names, self.profile, replaces)
         except AcmeProblem as error:
-            if not replaces or error.problem.code != "alreadyReplaced":
+            # Another account may have ordered it, or the authority has lost it (RFC 9773 5).
+            if not replaces or error.problem.passes:
                 raise
             order = await self.client.new_order(self.names, self.profile)
         key_pem = new_key()
@@ -177,7 +200,8 @@ class Issue:
                 if final.status != "valid":
                     problems[one.name] = _why(final)
         finally:
-            for challenge in pending:
+            while pending:
+                challenge = pending.pop()
                 self.pending.remove(challenge)
                 self.answering.forget(challenge)
         if problems:
@@ -199,8 +223,14 @@ class Issue:
             key_authorization=self.client.key.key_authorization(chosen.token),
         )
         pending.append(challenge)
-        await self.in_thread(lambda: self.pending.add(challenge))
+        await self.in_thread(lambda: self._add(challenge, pending))
         await self.client.answer(chosen)
+
+    def _add(self, challenge: Challenge, pending: list[Challenge]) -> None:
+        """In a thread, which goes on where whoever waits for it is cancelled."""
+        self.pending.add(challenge)
+        if challenge not in pending:
+            self.pending.remove(challenge)
 
 
 def _why(authorization: Authorization) -> Problem:

@@ -134,7 +134,7 @@ class PendingChallenges:
         """
         name = challenge.file_name
         if self._own.get(name) == challenge:
-            del self._own[name]
+            self._own.pop(name, None)  # a thread may be as quick
         with suppress(OSError, ValueError):
             if self._read(name) == challenge:
                 remove(self._directory / name)

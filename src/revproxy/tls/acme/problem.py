@@ -50,6 +50,13 @@ class Problem:
         return self.type.removeprefix(PREFIX) if self.type.startswith(PREFIX) else ""
 
     @property
+    def passes(self) -> bool:
+        """Whether it says nothing about what was asked: the authority is busy, or was asked too
+        often, and the same may be asked again later.
+        """
+        return self.status >= 500 or self.status == 429 or self.code == "rateLimited"
+
+    @property
     def names(self) -> frozenset[str]:
         """The names that it is about."""
         found = {self.identifier, *(one.identifier for one in self.subproblems)}
@@ -114,7 +121,8 @@ def problem_of(
     return Problem(
         type=_text(document.get("type"))[:MAX_TYPE],
         detail=_text(document.get("detail")),
-        status=status or (given if isinstance(given, int) and 0 <= given < 1000 else 0),
+        # A bool is an int, and no status.
+        status=status or (given if type(given) is int and 0 <= given < 1000 else 0),
         identifier=_identifier(document.get("identifier")),
         subproblems=tuple(
             Problem(

@@ -89,8 +89,13 @@ def _moment(date: str) -> float | None:
 
 
 def _field(headers: Headers, name: str) -> str:
-    values = headers.getRawHeaders(name) or [""]
-    return values[-1][:2048]
+    return (_values(headers, name) or [""])[-1][:2048]
+
+
+def _values(headers: Headers, name: str) -> list[str]:
+    """Every value of a field; what is not UTF-8 in it is replaced."""
+    values = headers.getRawHeaders(name.encode("ascii")) or []
+    return [value.decode("utf-8", "replace") for value in values]
 
 
 def _nonce(headers: Headers) -> str:
@@ -101,6 +106,6 @@ def _nonce(headers: Headers) -> str:
 
 def _alternates(headers: Headers) -> tuple[str, ...]:
     """Of ``Link`` fields those of the relation ``alternate`` (RFC 8288)."""
-    values = (headers.getRawHeaders("Link") or [])[:_LINK_FIELDS]
+    values = _values(headers, "Link")[:_LINK_FIELDS]
     links = [link for value in values for link in _LINK.findall(value)]
     return tuple(target for target, parameters in links if _IS_ALTERNATE.search(parameters))

@@ -125,6 +125,7 @@ class Requests:
     async def _new_nonce(self, url: str) -> str:
         reply = await self._asked("HEAD", url)
         if not self._nonces:
+            self._passed(reply)  # one that is overloaded may say when to come again
             raise CannotReach(url, f"gives no nonce (HTTP {reply.status})")
         return self._nonces.pop()
 

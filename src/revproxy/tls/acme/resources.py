@@ -21,6 +21,9 @@ MOST = 200
 
 MAX_TEXT = 2048
 
+LATEST = 9e10
+"""The last moment that is told of, in seconds since 1970; a later one is as far away."""
+
 Document = Mapping[str, object]
 
 
@@ -149,7 +152,7 @@ def authorization_of(url: str, document: Document) -> Authorization:
         url=url,
         status=_text(document, "status"),
         name=_identifier(document.get("identifier")),
-        challenges=_list(document, "challenges", _challenge),
+        challenges=_list(document, "challenges", _challenge, 0),  # none where it was given up
     )
 
 
@@ -157,7 +160,7 @@ def window_of(document: Document, retry_after: float | None) -> RenewalWindow:
     """Read a suggestion.
 
     Raises:
-        BadDocument: it is none, or its window ends before it begins.
+        BadDocument: it is none, or its window ends before it begins, or begins before 1970.
     """
     window = document.get("suggestedWindow")
     if not isinstance(window, Mapping):
@@ -165,7 +168,9 @@ def window_of(document: Document, retry_after: float | None) -> RenewalWindow:
     start, end = (_moment(window.get(key)) for key in ("start", "end"))
     if end <= start:
         raise BadDocument("the suggested window ends before it begins")
-    return RenewalWindow(start, end, retry_after)
+    if start < 0:
+        raise BadDocument("the suggested window begins before 1970")
+    return RenewalWindow(min(start, LATEST), min(end, LATEST + 1), retry_after)
 
 
 def _challenge(value: object) -> Challenge:
@@ -197,10 +202,12 @@ def _plain(value: object) -> str:
     return value
 
 
-def _list(document: Document, key: str, read: Callable[[object], T]) -> tuple[T, ...]:
+def _list(
+    document: Document, key: str, read: Callable[[object], T], least: int = 1
+) -> tuple[T, ...]:
     value = document.get(key)
-    if not isinstance(value, list) or not 0 < len(value) <= MOST:
-        raise BadDocument(f"{key} is no list of 1 to {MOST}")
+    if not isinstance(value, list) or not least <= len(value) <= MOST:
+        raise BadDocument(f"{key} is no list of {least} to {MOST}")
     return tuple(read(one) for one in value)
 
 

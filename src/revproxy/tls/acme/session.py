@@ -151,7 +151,7 @@ def _external(account: ExternalAccount) -> tuple[str, bytes]:
     """
     with Path(account.hmac_key_file).open("rb") as file:
         content = file.read(MOST_MAC_BYTES).strip()
-    if not _MAC.fullmatch(content):
-        raise ValueError(f"{account.hmac_key_file} holds no HMAC key in base64url")
     bare = content.rstrip(b"=")
+    if not _MAC.fullmatch(content) or len(bare) % 4 == 1:  # no number of bytes is so long
+        raise ValueError(f"{account.hmac_key_file} holds no HMAC key in base64url")
     return account.key_id, urlsafe_b64decode(bare + b"=" * (-len(bare) % 4))
