@@ -1,4 +1,4 @@
-"""The end of a downstream connection of HTTP/1.x: close, linger, or cut.
+"""The end of a downstream connection: close, linger, or cut.
 
 Owns what happens between the decision to close and the loss of the connection, and its time
 limits. Refuses to know why it closes.

@@ -1,0 +1,369 @@
+"""The downstream side of HTTP/2: one connection, whose streams are exchanges.
+
+Owns the connection: its transport, its time limits, back-pressure, turns, and how it ends. The
+streams' fronts are in ``h2_stream.py``, frames and their rules in ``wire/h2/``. Refuses to know
+TLS, routing and upstreams.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from revproxy.errors import BadRequest
+from revproxy.model.http import Field, RequestHead
+from revproxy.model.tls import Identity
+from revproxy.net.deadlines import NEVER, SLACK_SECS
+from revproxy.net.downstream import FIRST_REQUEST_SECS, Summary
+from revproxy.net.h2_stream import H2Stream
+from revproxy.net.intake import Intake
+from revproxy.net.leaving import Leaving
+from revproxy.net.plan import ListenerPort, Plan
+from revproxy.net.stall import Stall
+from revproxy.policy.forwarded import Client, connection_key, settle_peer
+from revproxy.wire.h2.connection import H2Connection
+from revproxy.wire.h2.errors import H2ConnectionError
+from revproxy.wire.h2.frames import ENHANCE_YOUR_CALM
+from revproxy.wire.h2.limits import H2Limits
+from revproxy.wire.h2.response import own_response
+from revproxy.wire.h2.stream import Stream
+
+CHECK_SECS = 5.0
+"""Between two looks whether the client takes what is held for its streams."""
+
+TURN_BYTES = 16384
+"""Of what has been read so many bytes are looked at before the requests among them are counted."""
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class H2Front:
+    """A downstream connection that speaks HTTP/2; the ``Receiver`` of its layer.
+
+    Args:
+        port: the port it came in by.
+        peer: its peer's address.
+        identity: the certificate that was presented.
+    """
+
+    __slots__ = ("_begun", "_bodies", "_corked", "_deadlines", "_ending", "_flush_due", "_h2",
+                 "_intake", "_leaving", "_opened", "_peer_address", "_plan", "_serving", "_stall",
+                 "_unread", "deadline", "identity", "paused", "peer", "port",
+                 "transport")  # fmt: skip
+
+    def __init__(self, port: ListenerPort, peer: str, identity: Identity | None) -> None:
+        self.port = port
+        self.identity = identity
+        self.paused = False
+        self.deadline = NEVER
+        self.transport: Any = None
+        self._deadlines = port.deadlines
+        self._peer_address = peer
+        self._adopt(port.router.plan)
+        self._h2 = H2Connection(self, H2Limits.of(self._plan.limits))
+        self._intake = Intake(None)
+        self._stall = Stall()
+        self._leaving: Leaving | None = None
+        self._opened = self._deadlines.now
+        self._begun = 0
+        self._bodies: list[H2Stream] = []
+        self._corked = self._flush_due = False
+        self._serving = self._ending = False
+        self._unread = b""
+
+    def _adopt(self, plan: Plan) -> None:
+        """Take what depends on the generation from ``plan``."""
+        self._plan = plan
+        scheme = b"https" if self.port.secure else b"http"
+        self.peer: Client = settle_peer(self._peer_address, scheme, plan.trusted)
+
+    # From the transport
+
+    def makeConnection(self, transport: Any) -> None:
+        """Connected; the handshake is done."""
+        self.transport = transport
+        self._intake = Intake(transport)
+        transport.registerProducer(self, True)
+        self.deadline = self._deadlines.after(self._plan.timeouts.request_head_secs)
+        self._deadlines.watch(self)
+        self._flush()
+        if self.port.router.draining:
+            self.drain()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes of frames."""
+        if self._leaving is not None:
+            self._leaving.received(len(data))
+        elif self._unread:
+            self._unread += data
+        else:
+            self._read(data)
+
+    def readConnectionLost(self) -> None:
+        """The client sends no more: what is complete is still answered."""
+        self._intake.closed = True
+        if self._leaving is not None:
+            self._leaving.close()
+            return
+        self._ending = True
+        for stream in [one for one in self._h2.streams.values() if one.receiving]:
+            stream.owner.lost()
+            self._h2.reset(stream, ENHANCE_YOUR_CALM)
+        self._flush()
+
+    def writeConnectionLost(self) -> None:
+        """Our FIN has left."""
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The connection is gone."""
+        self._deadlines.forget(self)
+        if self._leaving is not None:
+            self._leaving.gone()
+        self.deadline = NEVER
+        self._lose_all()
+
+    def pauseProducing(self) -> None:
+        """The downstream takes nothing: responses are held, and then their sources wait."""
+        if not self.paused:
+            self.paused = self._h2.held = True
+            until = self._deadlines.after(self._plan.timeouts.response_write_secs)
+            self._stall.begin(self.transport.taken, until)
+
+    def resumeProducing(self) -> None:
+        """The downstream has taken everything."""
+        if self.paused and self._leaving is None:
+            self.paused = self._h2.held = False
+            self._stall.end()
+            self._flush()
+            if not self.paused:
+                self._intake.set(held=False)
+
+    def stopProducing(self) -> None:
+        """The connection is lost; :meth:`connectionLost` follows."""
+
+    def expired(self, now: float) -> None:
+        """A time limit has passed, or it is time to look at the streams."""
+        timeouts = self._plan.timeouts
+        if self._stall.over(now, self.transport.taken, timeouts.response_write_secs):
+            self._lose_all()
+            self._leave().abort()
+        elif self._h2.streams:
+            self.deadline = now + CHECK_SECS
+            for stream in list(self._h2.streams.values()):
+                stream.owner.check_stall(now, timeouts.response_write_secs)
+            self._flush()
+        else:
+            self._close()
+
+    # Reading
+
+    def _read(self, data: bytes) -> None:
+        """Read frames; what comes of them leaves as one write.
+
+        A client that asks a lot at once is answered in several turns, others having theirs.
+        """
+        self._corked = True
+        self._begun = 0
+        most = self._plan.limits.pipelined_requests
+        try:
+            for at in range(0, len(data), TURN_BYTES):
+                if self._begun > most:
+                    self._unread = data[at:]
+                    self._intake.set(ahead=True)
+                    self._deadlines.soon(self._read_on)
+                    break
+                self._h2.receive(data[at : at + TURN_BYTES], self._deadlines.now)
+        except H2ConnectionError as error:
+            self._refuse(error)
+            return
+        finally:
+            self._corked = False
+        bodies, self._bodies = self._bodies, []
+        for body in bodies:
+            body.flush_body()
+        self._flush()
+        if self.paused and self._h2.gathered > self._plan.limits.request_head_bytes:
+            self._intake.set(held=True)
+
+    def _read_on(self) -> None:
+        """The next turn."""
+        if self._leaving is None and self._unread:
+            data, self._unread = self._unread, b""
+            self._read(data)
+            if self._leaving is None and not self._unread:
+                self._intake.set(ahead=False)
+
+    def _refuse(self, error: H2ConnectionError) -> None:
+        level = "warn" if error.code == ENHANCE_YOUR_CALM else "info"
+        record = (("client_ip", self._peer_address), ("error", error.reason))
+        self._plan.log.record(level, "H2_REFUSED", record)
+        self._lose_all()
+        self._leave().linger()
+
+    # From the layer
+
+    def request(self, stream: Stream, head: RequestHead, *, end: bool) -> None:
+        """A request has begun."""
+        plan = self.port.router.plan
+        if plan is not self._plan:
+            self._adopt(plan)
+        self._begun += 1
+        if not self._serving:
+            self._serving = True
+            self.deadline = self._deadlines.now + CHECK_SECS
+        stream.owner = owner = H2Stream(self, self._h2, stream, plan)
+        owner.begin(head)
+
+    def bad_request(self, stream: Stream, error: BadRequest) -> None:
+        """A request is refused with a status."""
+        plan = self._plan
+        self._begun += 1
+        plan.responses[error.status // 100] += 1
+        reason = ("error", error.reason)
+        plan.log.request(self._peer_address, "", "", "", error.status, "", 0, (reason,))
+        stream.owner = H2Stream(self, self._h2, stream, plan)
+        head, content = own_response(error.status, [(b"Date", plan.date())], None, b"")
+        self._h2.send_head(stream, head)
+        self._h2.send_data(stream, content)
+
+    def body(self, stream: Stream, content: bytes) -> None:
+        """A part of a request body."""
+        owner: H2Stream = stream.owner
+        if owner not in self._bodies:
+            self._bodies.append(owner)
+        owner.body(content)
+
+    def end(self, stream: Stream, trailers: list[Field]) -> None:
+        """A request is complete."""
+        owner: H2Stream = stream.owner
+        if owner not in self._bodies:
+            self._bodies.append(owner)
+        owner.end()
+
+    def reset(self, stream: Stream, code: int) -> None:
+        """A stream is gone."""
+        stream.owner.lost()
+
+    def full(self, stream: Stream) -> None:
+        """Enough is held of a response."""
+        stream.owner.pause()
+
+    def drained(self, stream: Stream) -> None:
+        """What was held has left."""
+        stream.owner.resume()
+
+    def goaway(self, code: int) -> None:
+        """The client opens no more streams."""
+        self._ending = True
+
+    # Writing
+
+    def flush(self) -> None:
+        """Send what was said (from an exchange).
+
+        With several streams at work, what they say in one turn of the reactor leaves as one
+        write: a record and a system call for each would cost more than the turn.
+        """
+        if self._corked or self._flush_due or self._leaving is not None:
+            return
+        if len(self._h2.streams) > 1:
+            self._flush_due = True
+            self._deadlines.soon(self._flush)
+        else:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        if self._leaving is not None:
+            return
+        h2 = self._h2
+        while not self.paused and (said := h2.take()):
+            self.transport.write(said)
+        if not h2.streams and self._leaving is None:
+            self._rest()
+
+    def _rest(self) -> None:
+        """No stream is open: the connection ends, or waits for the next request."""
+        if self._h2.finished or self._ending:
+            self._close()
+        elif self._serving:
+            self._serving = False
+            self.deadline = self._deadlines.now + self._plan.timeouts.keepalive_secs + SLACK_SECS
+            waiting = self.port.connections.waiting
+            if waiting and connection_key(self._peer_address) in waiting:
+                self._close()
+
+    # The end
+
+    def give_way(self) -> bool:
+        """Close, if no request is under way and there has been one; returns whether it was so."""
+        if self._leaving is not None or self._is_fresh() or self._h2.streams or self._unread:
+            return False
+        self._close()
+        return True
+
+    def _is_fresh(self) -> bool:
+        """Whether there has been no request."""
+        return not self._h2.last_stream
+
+    @property
+    def busy(self) -> bool:
+        """Whether an exchange is under way."""
+        return self._leaving is None and bool(self._h2.streams)
+
+    def drain(self) -> None:
+        """Say GOAWAY; what is under way may end, and what is on its way is still served."""
+        if self._leaving is not None or self.give_way():
+            return
+        self._h2.drain()
+        if not self._h2.streams:
+            self.deadline = min(self.deadline, self._deadlines.after(FIRST_REQUEST_SECS))
+        self._flush()
+
+    def cut(self) -> None:
+        """Cut the connection, and the exchanges that are under way."""
+        self._lose_all("shutdown")
+        self.transport.abortConnection()
+
+    def summary(self) -> Summary:
+        """What the connection is doing: the first of its requests stands for all."""
+        owners = [stream.owner for stream in self._h2.streams.values() if stream.owner]
+        heads = [owner.exchange.head for owner in owners if owner.exchange is not None]
+        state = "idle" if not heads else "response"
+        return Summary(
+            client=self._peer_address,
+            secure=self.port.secure,
+            server_name="",
+            state="closing" if self._leaving is not None else state,
+            opened=self._opened,
+            host=heads[0].host if heads else "",
+            method=heads[0].method.decode("latin-1") if heads else "",
+            path=heads[0].path.decode("latin-1") if heads else "",
+        )
+
+    def _lose_all(self, by: str = "downstream") -> None:
+        for stream in list(self._h2.streams.values()):
+            if stream.owner is not None:
+                stream.owner.lost(by)
+
+    def _close(self) -> None:
+        """Say GOAWAY, and close."""
+        if not self._h2.finished:
+            self._h2.drain()
+            self._h2.drain()
+        self._leave().close()
+
+    def _leave(self) -> Leaving:
+        """Say the last, and let go of the connection."""
+        said = self._h2.take()
+        self.transport.unregisterProducer()
+        self.deadline = NEVER
+        self._deadlines.forget(self)
+        self._unread = b""
+        if said:
+            self.transport.write(said)
+        secs = self._plan.timeouts.response_write_secs
+        self._leaving = Leaving(self.transport, self._deadlines, secs)
+        return self._leaving
