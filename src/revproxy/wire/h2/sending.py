@@ -46,7 +46,8 @@ class Sending:
     """The sending half; see :class:`~revproxy.wire.h2.connection.H2Connection`."""
 
     __slots__ = ("_block_prefix", "_data_frames", "_held_bytes", "_limits", "_out", "_receiver",
-                 "_reset_lately", "_turns", "_window", "_window_in", "held", "streams")  # fmt: skip
+                 "_reset_lately", "_turns", "_window", "_window_in", "held",
+                 "streams")  # fmt: skip
 
     def __init__(self, receiver: Receiver, limits: H2Limits) -> None:
         self.streams: dict[int, Stream] = {}
