@@ -350,6 +350,20 @@ class StreamTests(SynchronousTestCase):
         )
         self.assertEqual(server.told, [("request", 1, True)])
 
+    def test_so_many_at_once(self) -> None:
+        """A read full of tiny frames is taken in parts; nothing is lost of it."""
+        server = Server()
+        server.receive(headers(1, POST, end=False))
+        server.receive(body(1, b"x") * 600 + body(1, b"y", end=True))
+        turns = 1
+        while server.connection.behind:
+            server.receive(b"")
+            turns += 1
+        self.assertEqual((turns, len(server.told)), (3, 603))
+        server = Server()
+        server.receive(headers(1, POST, end=False), body(1, b"x") * 256 + body(1, b"x")[:9])
+        self.assertFalse(server.connection.behind)
+
     def test_owner(self) -> None:
         """A stream carries its owner's own object."""
         server = Server()

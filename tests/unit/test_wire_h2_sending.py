@@ -233,6 +233,33 @@ class BodyTests(SendCase):
         server.connection.take()
         self.assertEqual((server.told[2:], stream.full), ([("drained", 1)], False))
 
+    def test_full_by_many(self) -> None:
+        """Many streams together hold little more than four may; each goes on in its turn."""
+        streams = range(1, 201, 2)
+        server = self.asked(*streams, limits=H2Limits(buffered_bytes=10000))
+        server.connection.held = True
+        for _ in range(100):
+            for number in streams:
+                if not server.stream(number).full:
+                    server.connection.send_data(server.stream(number), b"x" * 1000)
+        held = sum(server.stream(number).queued for number in streams)
+        self.assertLessEqual(held, 40000 + 100 * 1000)
+        self.assertTrue(all(server.stream(number).full for number in streams))
+        server.connection.held = False
+        server.receive(frames.window_update(0, 10**6))
+        server.connection.take()
+        self.assertEqual(server.told[-100:], [("drained", number) for number in streams])
+
+    def test_held_bytes_are_forgotten(self) -> None:
+        """What was held by streams that are gone fills nobody."""
+        server = self.asked(*range(1, 21, 2), limits=H2Limits(buffered_bytes=10000))
+        server.connection.held = True
+        for number in range(1, 19, 2):
+            server.connection.send_data(server.stream(number), b"x" * 9000)
+            server.connection.reset(server.stream(number), CANCEL)
+        server.connection.send_data(server.stream(19), b"x" * 9000)
+        self.assertFalse(server.stream(19).full)
+
     def test_turns(self) -> None:
         """Streams that have waited take turns, a frame each, a small body does not wait long."""
         server = self.asked(1, 3, 5)

@@ -36,6 +36,7 @@ WHOLE = {
     "request_id": b"",
     "client_address_fields": [],
     "max_forwards": -1,
+    "protocol": b"",
 }
 """What is in the smallest head."""
 

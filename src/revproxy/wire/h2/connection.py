@@ -45,6 +45,9 @@ from revproxy.wire.h2.receiving import Receiving
 from revproxy.wire.h2.sending import CONNECTION_WINDOW
 from revproxy.wire.h2.stream import Receiver
 
+FRAMES_AT_ONCE: Final = 256
+"""Frames that one ``receive`` reads: a read full of tiny ones would hold up everybody else."""
+
 _DRAIN_PING: Final = b"draining"
 """What our PING holds; by its answer the client has read the GOAWAY before it."""
 
@@ -65,13 +68,16 @@ class H2Connection(Receiving):
             have ended it or one has reset it.
         held: set by the front while its transport takes nothing: response bodies wait in their
             streams, and fill them.
+        behind: there are frames that :meth:`receive` has not come to: call it again, with
+            ``b""``, in a later turn, and read nothing from the transport until it is over.
     """
 
-    __slots__ = ("_closed", "_drain_step", "_expect", "_rest")
+    __slots__ = ("_closed", "_drain_step", "_expect", "_rest", "behind")
 
     def __init__(self, receiver: Receiver, limits: H2Limits) -> None:
         super().__init__(receiver, limits)
         self._rest = b""
+        self.behind = False
         self._closed = False
         self._drain_step = 0
         self._expect = self._read_preface
@@ -171,6 +177,8 @@ class H2Connection(Receiving):
     def _read_frames(self, received: bytes, at: int = 0) -> int:
         """Every whole frame from ``at`` on; returns where the first incomplete one begins."""
         size = len(received)
+        left = FRAMES_AT_ONCE
+        self.behind = False
         while size - at >= HEADER_BYTES and not self._closed:
             high, low, kind, flags, identifier = read_header(received, at)
             length = high << 8 | low
@@ -180,6 +188,10 @@ class H2Connection(Receiving):
             end = start + length
             if end > size:
                 break
+            if not left:
+                self.behind = True
+                break
+            left -= 1
             at = end
             identifier &= MAX_WINDOW
             if self._block_stream and (kind != CONTINUATION or identifier != self._block_stream):

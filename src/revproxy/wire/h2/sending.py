@@ -31,6 +31,10 @@ from revproxy.wire.h2.stream import Receiver, Stream
 BYTES_AT_ONCE: Final = 262144
 """Held bytes that leave with one ``take``."""
 
+FULL_STREAMS: Final = 4
+"""What all streams of a connection hold is as much as so many of them may; then every stream is
+full that holds anything, so that many streams cost little more than a few."""
+
 CONNECTION_WINDOW: Final = 1048576
 """Bytes of request bodies that a connection holds at the most, over all its streams."""
 
@@ -41,8 +45,9 @@ REMEMBERED_RESETS: Final = 512
 class Sending:
     """The sending half; see :class:`~revproxy.wire.h2.connection.H2Connection`."""
 
-    __slots__ = ("_block_prefix", "_data_frames", "_limits", "_out", "_receiver", "_reset_lately",
-                 "_turns", "_window", "_window_in", "held", "streams")  # fmt: skip
+    __slots__ = ("_block_prefix", "_data_frames", "_held_bytes", "_limits", "_out", "_receiver",
+                 "_reset_lately", "_turns", "_window", "_window_in", "held",
+                 "streams")  # fmt: skip
 
     def __init__(self, receiver: Receiver, limits: H2Limits) -> None:
         self.streams: dict[int, Stream] = {}
@@ -56,6 +61,7 @@ class Sending:
         self._turns: deque[Stream] = deque()
         self._reset_lately: dict[int, None] = {}
         self._data_frames = 0
+        self._held_bytes = 0
 
     def take(self) -> bytes:
         """What is to be written now, ``b""`` for nothing.
@@ -171,6 +177,7 @@ class Sending:
         del self.streams[stream.id]
         stream.open = stream.sending = stream.full = False
         stream.queue = None
+        self._held_bytes -= stream.queued
         stream.queued = 0
         size, stream.unconsumed = stream.unconsumed, 0
         if size:
@@ -233,12 +240,17 @@ class Sending:
         if stream.queue is None:
             stream.queue = deque()
         stream.queue.append(content)
-        stream.queued += len(content)
+        size = len(content)
+        stream.queued += size
+        self._held_bytes += size
         if ending:
             stream.sending = False
             stream.ending = True
         self._schedule(stream)
-        if stream.queued >= self._limits.buffered_bytes and not stream.full:
+        limit = self._limits.buffered_bytes
+        if not stream.full and (
+            stream.queued >= limit or self._held_bytes >= FULL_STREAMS * limit
+        ):
             stream.full = True
             self._receiver.full(stream)
 
@@ -270,6 +282,7 @@ class Sending:
             view = memoryview(content)
             content, queue[0] = view[:size], view[size:]
         stream.queued -= size
+        self._held_bytes -= size
         last = not queue and stream.ending
         self._send_frame(stream, content, size, END_STREAM if last and not stream.trailers else 0)
         if last:
