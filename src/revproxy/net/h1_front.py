@@ -17,9 +17,9 @@ from revproxy.model.http import Field
 from revproxy.model.tls import Identity
 from revproxy.net.deadlines import NEVER
 from revproxy.net.downstream import FIRST_REQUEST_SECS, Summary
-from revproxy.net.leaving import Leaving
 from revproxy.net.h1_requests import H1Requests, State
 from revproxy.net.intake import Intake
+from revproxy.net.leaving import Leaving
 from revproxy.net.plan import ListenerPort
 from revproxy.policy.forwarded import connection_key
 from revproxy.policy.outcome import can_discard

@@ -26,7 +26,7 @@ from revproxy.net.stall import Stall
 from revproxy.policy.forwarded import Client, connection_key, settle_peer
 from revproxy.wire.h2.connection import H2Connection
 from revproxy.wire.h2.errors import H2ConnectionError
-from revproxy.wire.h2.frames import ENHANCE_YOUR_CALM
+from revproxy.wire.h2.frames import CANCEL, ENHANCE_YOUR_CALM
 from revproxy.wire.h2.limits import H2Limits
 from revproxy.wire.h2.response import own_response
 from revproxy.wire.h2.stream import Stream
@@ -110,7 +110,7 @@ class H2Front:
         self._ending = True
         for stream in [one for one in self._h2.streams.values() if one.receiving]:
             stream.owner.lost()
-            self._h2.reset(stream, ENHANCE_YOUR_CALM)
+            self._h2.reset(stream, CANCEL)
         self._flush()
 
     def writeConnectionLost(self) -> None:

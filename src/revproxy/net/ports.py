@@ -14,6 +14,7 @@ from twisted.internet.protocol import Factory
 from revproxy.model.seams import ChooseIdentity
 from revproxy.net.gate import Accepting
 from revproxy.net.h1_front import H1Front
+from revproxy.net.h2_front import H2Front
 from revproxy.net.plan import ListenerPort
 from revproxy.net.tls_downstream import ServerTls
 from revproxy.policy.connection_limit import Admission
@@ -126,7 +127,7 @@ class TlsPort(_Port):
             plan.limits.client_hello_bytes,
         )
 
-    def _accept(self, tls: ServerTls) -> H1Front | None:
+    def _accept(self, tls: ServerTls) -> H1Front | H2Front | None:
         if tls.identity is not None and tls.identity.validates:
             fields = (
                 ("client_ip", tls.transport.getPeer().host),
@@ -135,7 +136,8 @@ class TlsPort(_Port):
             )
             self._port.router.plan.log.record("info", "ACME_VALIDATION", fields)
             return None
-        return H1Front(self._port, tls.transport.getPeer().host, tls.identity)
+        front = H2Front if tls.alpn_protocol == "h2" else H1Front
+        return front(self._port, tls.transport.getPeer().host, tls.identity)
 
     def _refused(self, tls: ServerTls, level: str, reason: str) -> None:
         peer = tls.transport.getPeer().host

@@ -69,6 +69,11 @@ class TlsLayer:
             self._incoming, self._outgoing, server_side=server, server_hostname=name
         )
 
+    @property
+    def alpn_protocol(self) -> str | None:
+        """What the handshake has negotiated (RFC 7301); None for nothing."""
+        return None if self._tls is None else self._tls.selected_alpn_protocol()
+
     # The TCP transport's protocol
 
     def dataReceived(self, data: bytes) -> None:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from revproxy.errors import ConfigError
 from revproxy.model.configuration import CertificatePair
 from revproxy.model.tls import Identity
-from revproxy.tls.contexts import HTTP_1_1, server_context
+from revproxy.tls.contexts import HTTP, server_context
 from revproxy.tls.pem import (
     CertificateFiles,
     chain_of,
@@ -42,7 +42,7 @@ def load_identity(
     pair: CertificatePair,
     *,
     now: float,
-    alpn: tuple[str, ...] = HTTP_1_1,
+    alpn: tuple[str, ...] = HTTP,
     session_tickets: bool = True,
 ) -> Identity:
     """Read a pair, check it and make its context.
@@ -131,7 +131,7 @@ class Identities:
         pair: CertificatePair,
         *,
         now: float,
-        alpn: tuple[str, ...] = HTTP_1_1,
+        alpn: tuple[str, ...] = HTTP,
         session_tickets: bool = True,
         automatic: bool = False,
     ) -> Identity:

@@ -13,7 +13,10 @@ from contextlib import contextmanager
 from tempfile import NamedTemporaryFile
 
 HTTP_1_1 = ("http/1.1",)
-"""ALPN: the protocols that a front speaks (RFC 7301 6)."""
+"""ALPN: the protocol that upstreams are spoken to in (RFC 7301 6)."""
+
+HTTP = ("h2", "http/1.1")
+"""ALPN: the protocols that a front speaks, best first."""
 
 TLS_1_2_SUITES = (
     "ECDHE-ECDSA-AES128-GCM-SHA256",

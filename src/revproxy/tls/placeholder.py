@@ -9,7 +9,7 @@ from hashlib import sha256
 from weakref import WeakValueDictionary
 
 from revproxy.model.tls import Identity
-from revproxy.tls.contexts import HTTP_1_1, server_context
+from revproxy.tls.contexts import HTTP, server_context
 from revproxy.tls.self_signed import self_signed
 
 LIFE_DAYS = 365
@@ -27,7 +27,7 @@ class Placeholders:
         *,
         now: float,
         source: str,
-        alpn: tuple[str, ...] = HTTP_1_1,
+        alpn: tuple[str, ...] = HTTP,
         session_tickets: bool = True,
     ) -> Identity:
         """The placeholder for ``names``.

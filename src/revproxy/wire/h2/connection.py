@@ -96,6 +96,11 @@ class H2Connection(Receiving):
         return self._drain_step == 2 and not self.streams
 
     @property
+    def last_stream(self) -> int:
+        """The latest stream that the client has opened; 0 before the first."""
+        return self._last
+
+    @property
     def gathered(self) -> int:
         """How many bytes wait for :meth:`take`, held bodies not counted.
 

@@ -12,6 +12,7 @@ from functools import lru_cache
 from revproxy.model.http import Field, ResponseHead
 from revproxy.wire.fields import is_secret
 from revproxy.wire.h2.hpack import encode_literal
+from revproxy.wire.head_bytes import REASONS
 
 REMEMBERED_FIELDS = 4096
 """How many fields are remembered as they are written, over all connections."""
@@ -35,6 +36,28 @@ def response_block(head: ResponseHead) -> bytes:
 @lru_cache(REMEMBERED_FIELDS)
 def _content_length(length: int) -> bytes:
     return encode_literal(b"content-length", b"%d" % length)
+
+
+def own_response(
+    status: int, fields: list[Field], body: bytes | None, method: bytes
+) -> tuple[ResponseHead, bytes]:
+    """A whole response of the proxy's own to a request of ``method``: its head and its content.
+
+    Without a ``body`` it is the reason phrase; with one, ``fields`` say what it is.
+    """
+    head = ResponseHead()
+    head.status, head.reason = status, REASONS[status]
+    head.keep_alive = head.has_date = True
+    if body is None and status != 204:
+        body = head.reason
+        fields = [*fields, (b"Content-Type", b"text/plain; charset=utf-8")]
+    head.fields = fields
+    content = body or b""
+    head.content_length = len(content)
+    if method == b"HEAD":
+        content = b""
+    head.body_length = len(content)
+    return head, content
 
 
 def interim_block(head: ResponseHead) -> bytes:
