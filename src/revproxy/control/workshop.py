@@ -156,6 +156,7 @@ class Workshop:
             upstream=str(site.upstream),
             listeners=None if site.listeners is None else frozenset(site.listeners),
             log_file=site.log_file_path,
+            upgrades=frozenset(protocol.encode() for protocol in site.upgrades),
         )
 
     def _upstream_trust(self) -> TlsContext:

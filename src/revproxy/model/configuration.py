@@ -76,6 +76,11 @@ class Timeouts:
         "for how long the downstream may take nothing of a response", 60.0
     )
     keepalive_secs: float = described("an idle downstream connection", 75.0)
+    upgraded_idle_secs: float = described(
+        "for how long nothing may come either way through a WebSocket or another upgraded "
+        "connection",
+        3600.0,
+    )
 
 
 @frozen
@@ -205,6 +210,10 @@ class Site:
     )
     upstream_keepalive: int = described("idle connections that are kept", 64)
     upstream_idle_secs: float = described("how long they are kept", 4.0)
+    upgrades: tuple[str, ...] = described(
+        "what connections may become, when the client asks and the upstream agrees with 101",
+        ("websocket",),
+    )
     log_file_path: str | None = described("`REQUEST` records of this site also here", None)
     listeners: tuple[str, ...] | None = described(
         "the `bind_addr` of each listener that serves it; without it all do", None

@@ -35,7 +35,9 @@ class RequestHead:
         client_address_fields: fields of CDNs that name the client (``CF-Connecting-IP``...),
             to be believed and passed on only from a trusted proxy.
         max_forwards: the value of ``Max-Forwards`` when it is a number, else -1.
-        protocol: what an extended CONNECT asks for (RFC 8441), else ``b""``.
+        protocol: what the connection or stream is asked to become: the value of ``Upgrade``
+            where ``Connection`` names it, or that of an extended CONNECT (RFC 8441); ``b""`` for
+            nothing.
     """
 
     __slots__ = (
@@ -88,6 +90,7 @@ class ResponseHead:
             :data:`CHUNKED` or :data:`UNTIL_CLOSE`.
         keep_alive: whether the upstream connection may carry another request.
         has_date: whether ``Date`` is among the fields.
+        protocol: of a 101 of an upstream, the value of ``Upgrade``.
     """
 
     __slots__ = (
@@ -96,6 +99,7 @@ class ResponseHead:
         "fields",
         "has_date",
         "keep_alive",
+        "protocol",
         "reason",
         "status",
     )
@@ -107,6 +111,7 @@ class ResponseHead:
     body_length: int
     keep_alive: bool
     has_date: bool
+    protocol: bytes
 
 
 CHUNKED = -1

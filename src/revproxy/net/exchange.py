@@ -11,15 +11,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from revproxy.errors import ProxyError, Side
+from revproxy.errors import BadResponse, ProxyError, Side
 from revproxy.model.http import CHUNKED, Field, RequestHead, ResponseHead
 from revproxy.model.seams import AnswerChallenge
 from revproxy.net.front import Front
 from revproxy.net.plan import Plan, Route
+from revproxy.net.tunnel import Tunnel
 from revproxy.net.upstream import UpstreamConnection
 from revproxy.policy.forwarded import settle_forwarded
 from revproxy.policy.outcome import CLIENT_CLOSED, may_retry
 from revproxy.policy.rate_limit import retry_after
+from revproxy.policy.upgrade import WEBSOCKET, accepts_key, chosen_protocol, websocket_key
 from revproxy.policy.upstream_request import upstream_request_head
 
 if TYPE_CHECKING:
@@ -35,7 +37,8 @@ class Exchange:
     """
 
     __slots__ = ("_attempt", "_body_sent", "_client", "_connection", "_fields", "_held",
-                 "_held_bytes", "_plan", "_request_done", "_response_begun", "_retried", "_route",
+                 "_held_bytes", "_key", "_plan", "_protocol", "_request_done", "_response_begun",
+                 "_retried", "_route",
                  "_started", "_status", "front", "head", "holding", "trailers")  # fmt: skip
 
     def __init__(self, front: Front, plan: Plan, head: RequestHead) -> None:
@@ -57,6 +60,8 @@ class Exchange:
         self._request_done = False
         self._response_begun = False
         self._retried = False
+        self._protocol = b""
+        self._key = b""
 
     # From the front
 
@@ -91,9 +96,11 @@ class Exchange:
             self._answer(421, error="the certificate does not cover this host")
         elif head.content_length > plan.body_limit:
             self._answer(413, close=True, error="request body too large")
+        elif head.protocol and not self._may_upgrade(route):
+            self._answer(501, error="protocol not allowed")
         else:
             self._route = route
-            if head.expect_continue and head.content_length:
+            if head.expect_continue and head.content_length and not self._protocol:
                 self.holding = True
                 self.front.wait(True)
             self._attempt = route.pool.acquire(self)
@@ -101,7 +108,7 @@ class Exchange:
     def body(self, content: bytes) -> None:
         """A part of the request body."""
         connection = self._connection
-        if connection is None or self.holding:
+        if connection is None or self.holding or self._protocol:
             self._held.append(content)
             self._held_bytes += len(content)
             if self._held_bytes >= self._plan.limits.buffered_bytes:
@@ -113,7 +120,7 @@ class Exchange:
     def end(self) -> None:
         """The request is complete."""
         self._request_done = True
-        if self._connection is not None and not self.holding:
+        if self._connection is not None and not self.holding and not self._protocol:
             self._connection.end()
 
     def lost(self, by: str = "downstream") -> None:
@@ -153,6 +160,9 @@ class Exchange:
         """A connection is there: send the request as far as it has come."""
         self._attempt = None
         self._connection = connection
+        if self._protocol:
+            self._ask_upgrade(connection)
+            return
         has_body = self.head.content_length != 0
         connection.begin(
             self,
@@ -196,6 +206,33 @@ class Exchange:
             self.front.flush()
         if self._connection is not None:
             self._send_held(self._connection)
+
+    def switched(self, head: ResponseHead) -> None:
+        """The upstream agrees to the protocol that was asked for: a tunnel takes over.
+
+        Raises:
+            BadResponse: it only seems to.
+        """
+        connection = self._connection
+        assert connection is not None
+        if self._key and not accepts_key(head.fields, self._key):
+            raise BadResponse("invalid sec-websocket-accept")
+        self._response_begun = True
+        self._connection = None
+        front, plan = self.front, self._plan
+        idle_secs = plan.timeouts.upgraded_idle_secs
+        tunnel = Tunnel(
+            front, self.head, connection, front.port.deadlines, idle_secs, self._record
+        )
+        connection.become(tunnel)
+        self._status = front.switch(head, self._protocol, tunnel)
+        held, self._held = self._held, []
+        if held:
+            tunnel.body(b"".join(held))
+            front.hold(False)
+            tunnel.flush()
+        if self._request_done:
+            tunnel.end()
 
     def response(self, head: ResponseHead) -> None:
         """The final response head."""
@@ -256,6 +293,8 @@ class Exchange:
     def _special_method(self) -> bool:
         """CONNECT, TRACE and what an OPTIONS asks of us; returns whether it was answered."""
         head = self.head
+        if head.method == b"CONNECT" and head.protocol:
+            return False
         if head.method != b"OPTIONS":
             allow = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
             refused = "method not allowed"
@@ -306,6 +345,29 @@ class Exchange:
         self.front.answer(status, [*fields, *(self._fields or ())], close=close, body=body)
 
     # Upstream
+
+    def _may_upgrade(self, route: Route) -> bool:
+        """Choose what the connection may become.
+
+        In HTTP/1.1 a request that asks for something else is served as if it did not; an extended
+        CONNECT asks for nothing else.
+        """
+        head = self.head
+        self._protocol = chosen_protocol(head.protocol, route.upgrades, head.method)
+        if head.method != b"CONNECT":
+            return True
+        if self._protocol == WEBSOCKET:
+            self._key = websocket_key()
+        return bool(self._protocol)
+
+    def _ask_upgrade(self, connection: UpstreamConnection) -> None:
+        protocol = self._protocol
+        head = upstream_request_head(
+            self.head, self._client, expect=False, protocol=protocol, key=self._key
+        )
+        connection.begin(self, head, b"", has_body=False, chunked=False, protocol=protocol)
+        if self.front.paused:
+            connection.pause()
 
     def _send_held(self, connection: UpstreamConnection) -> None:
         held, self._held = self._held, []

@@ -5,12 +5,15 @@ Owns the Protocols that every front provides. Refuses to know any front.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from revproxy.model.http import Field, ResponseHead
 from revproxy.model.tls import Identity
 from revproxy.net.plan import ListenerPort
 from revproxy.policy.forwarded import Client
+
+if TYPE_CHECKING:
+    from revproxy.net.tunnel import Tunnel
 
 
 class Response(Protocol):
@@ -37,6 +40,13 @@ class Front(Protocol):
     @property
     def writer(self) -> Response:
         """Where the response goes."""
+
+    def switch(self, head: ResponseHead, protocol: bytes, tunnel: Tunnel) -> int:
+        """Pass a 101 on: from now on bytes go to and come from ``tunnel``.
+
+        Returns:
+            the status that the downstream has got.
+        """
 
     def finish(self, trailers: list[Field]) -> None:
         """The response is complete. The exchange is over."""

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from revproxy.errors import BadRequest
-from revproxy.model.http import Field
+from revproxy.model.http import Field, ResponseHead
 from revproxy.model.tls import Identity
 from revproxy.net.deadlines import NEVER
 from revproxy.net.downstream import FIRST_REQUEST_SECS, Summary
@@ -21,10 +21,16 @@ from revproxy.net.h1_requests import H1Requests, State
 from revproxy.net.intake import Intake
 from revproxy.net.leaving import Leaving
 from revproxy.net.plan import ListenerPort
+from revproxy.net.tunnel import Tunnel
 from revproxy.policy.forwarded import connection_key
 from revproxy.policy.outcome import can_discard
 
-_STATE_NAMES = {State.BODY: "body", State.RESPONDING: "response", State.LEAVING: "closing"}
+_STATE_NAMES = {
+    State.BODY: "body",
+    State.TUNNEL: "upgraded",
+    State.RESPONDING: "response",
+    State.LEAVING: "closing",
+}
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -100,7 +106,7 @@ class H1Front(H1Requests):
         if self.paused:
             self.paused = False
             self._stall.end()
-            if self._state is State.RESPONDING:
+            if self._state in (State.RESPONDING, State.TUNNEL):
                 self.deadline = NEVER
             if self._exchange is not None:
                 self._exchange.resume()
@@ -118,7 +124,7 @@ class H1Front(H1Requests):
             self._leave().abort()
         elif self._state is State.BODY:
             self._check_body(now)
-        elif self._state is State.RESPONDING or self.paused:
+        elif self._state in (State.RESPONDING, State.TUNNEL) or self.paused:
             self.deadline = self._stall.until
         elif self._head_begun:
             self._bad_head(BadRequest(408, "request head timeout"))
@@ -131,6 +137,16 @@ class H1Front(H1Requests):
         """The response is complete."""
         self.writer.end(trailers)
         self._over()
+
+    def switch(self, head: ResponseHead, protocol: bytes, tunnel: Tunnel) -> int:
+        """Pass a 101 on; what has come behind the request goes through the tunnel."""
+        self.writer.switch(head, protocol)
+        self._exchange = tunnel
+        self._state = State.TUNNEL
+        if self._buffer or self._intake.closed:
+            self._deadlines.soon(self._advance)
+        self._intake.set(ahead=False)
+        return 101
 
     def answer(
         self, status: int, fields: list[Field], *, close: bool, body: bytes | None = None

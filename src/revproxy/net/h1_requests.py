@@ -19,6 +19,7 @@ from revproxy.net.h1_response import ResponseWriter
 from revproxy.net.intake import Intake
 from revproxy.net.plan import ListenerPort, Plan
 from revproxy.net.stall import Stall
+from revproxy.net.tunnel import Tunnel
 from revproxy.policy.forwarded import Client, settle_peer
 from revproxy.wire.request_heads import RequestHeads
 
@@ -28,6 +29,7 @@ class State(Enum):
 
     HEAD = "between requests, or within a head"
     BODY = "within a request body"
+    TUNNEL = "another protocol is spoken, after a 101"
     RESPONDING = "the request is complete, its response is not"
     LEAVING = "closing, or gone"
 
@@ -56,7 +58,7 @@ class H1Requests:
         self._state = State.HEAD
         self._head_begun = False
         self._body: RequestBody | None = None
-        self._exchange: Exchange | None = None
+        self._exchange: Exchange | Tunnel | None = None
         self._advancing = False
         self._idle = False
         self._intake = Intake(None)
@@ -111,6 +113,11 @@ class H1Requests:
                 if not self._read_body():
                     self._deadlines.soon(self._advance)
                     return True
+            elif state is State.TUNNEL:
+                data, self._buffer = self._buffer, b""
+                if self._exchange is not None:
+                    self._exchange.body(data)
+                    self._exchange.flush()
             else:
                 return False
         return False
@@ -122,6 +129,8 @@ class H1Requests:
         elif self._state is State.BODY:
             self._lose_exchange()
             self.reset()
+        elif self._state is State.TUNNEL and self._exchange is not None:
+            self._exchange.end()
         elif self._state is State.RESPONDING and not self._buffer:
             self.writer.closing = True
 
@@ -149,7 +158,8 @@ class H1Requests:
         plan = self._plan
         self._head_begun = self._idle = False
         # What is answered before the request is complete is the last answer.
-        keep_alive = head.keep_alive and not head.content_length
+        # An upgrade that is not agreed to ends the connection: more may have come behind it.
+        keep_alive = head.keep_alive and not head.content_length and not head.protocol
         self.writer.expect(head.minor, keep_alive=keep_alive)
         self._exchange = exchange = Exchange(self, plan, head)
         if head.content_length:
@@ -214,7 +224,7 @@ class H1Requests:
 
     def hold(self, held: bool) -> None:
         """Stop reading the request body, or go on (from the exchange)."""
-        if self._body is not None or not held:
+        if self._body is not None or not held or self._state is State.TUNNEL:
             self.wait(held)
             self._intake.set(held=held)
 

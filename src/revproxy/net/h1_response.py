@@ -75,6 +75,13 @@ class ResponseWriter:
         if self._chunked:
             self.said.append(last_chunk(trailers))
 
+    def switch(self, head: ResponseHead, protocol: bytes) -> None:
+        """A 101: what follows is framed by nobody, and ends with the connection."""
+        self._chunked = False
+        self._begun = self.closing = self.ends_by_close = True
+        framing = b"Connection: Upgrade\r\nUpgrade: %b\r\n" % protocol
+        self.said.append(response_head_bytes(101, REASONS[101], head.fields, framing))
+
     def own(
         self, status: int, fields: list[Field], *, with_body: bool, body: bytes | None = None
     ) -> None:

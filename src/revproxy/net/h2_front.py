@@ -62,7 +62,7 @@ class H2Front:
         self._deadlines = port.deadlines
         self._peer_address = peer
         self._adopt(port.router.plan)
-        self._h2 = H2Connection(self, H2Limits.of(self._plan.limits))
+        self._h2 = H2Connection(self, H2Limits.of(self._plan.limits, connect_protocol=True))
         self._intake = Intake(None)
         self._stall = Stall()
         self._leaving: Leaving | None = None

@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from revproxy.errors import BadRequest
-from revproxy.model.http import Field, RequestHead, ResponseHead
+from revproxy.model.http import UNTIL_CLOSE, Field, RequestHead, ResponseHead
 from revproxy.model.tls import Identity
 from revproxy.net.body_pace import BodyPace
 from revproxy.net.deadlines import NEVER
 from revproxy.net.exchange import Exchange
 from revproxy.net.plan import ListenerPort, Plan
+from revproxy.net.tunnel import Tunnel
 from revproxy.policy.forwarded import Client
 from revproxy.wire.h2.connection import H2Connection
 from revproxy.wire.h2.frames import CANCEL, INTERNAL_ERROR
@@ -47,7 +48,7 @@ class H2Stream:
         self.peer: Client = front.peer
         self.identity: Identity | None = front.identity
         self.paused = False
-        self.exchange: Exchange | None = None
+        self.exchange: Exchange | Tunnel | None = None
         self.deadline = NEVER
         self._front = front
         self._h2 = h2
@@ -64,7 +65,7 @@ class H2Stream:
     def begin(self, head: RequestHead) -> None:
         """The request has begun."""
         self.exchange = exchange = Exchange(self, self._plan, head)
-        if head.content_length:
+        if head.content_length and not head.protocol:
             self.deadline = now = self.port.deadlines.now
             self._pace = BodyPace(self._plan.limits.min_body_bytes_per_sec, now)
             self.port.deadlines.watch(self)
@@ -73,14 +74,15 @@ class H2Stream:
     def body(self, content: bytes) -> None:
         """A part of the request body."""
         exchange, pace = self.exchange, self._pace
-        if exchange is None or pace is None:
+        if exchange is None:
             return
         size = len(content)
-        pace.received += size
-        pace.last = self.port.deadlines.now
-        if pace.received > self._plan.body_limit:
-            exchange.refused(BadRequest(413, "request body too large"))
-            return
+        if pace is not None:
+            pace.received += size
+            pace.last = self.port.deadlines.now
+            if pace.received > self._plan.body_limit:
+                exchange.refused(BadRequest(413, "request body too large"))
+                return
         exchange.body(content)
         self._owed += size
         self._give_back()
@@ -155,6 +157,16 @@ class H2Stream:
     def data(self, content: bytes) -> None:
         """A part of its body."""
         self._h2.send_data(self._stream, content)
+
+    def switch(self, head: ResponseHead, protocol: bytes, tunnel: Tunnel) -> int:
+        """Pass a 101 on, which is a 200 here (RFC 8441 5); the stream goes on as a tunnel."""
+        head.status = 200
+        head.fields = [one for one in head.fields if one[0].lower() != b"sec-websocket-accept"]
+        head.body_length = UNTIL_CLOSE
+        head.content_length = -1
+        self._h2.send_head(self._stream, head)
+        self.exchange = tunnel
+        return 200
 
     def finish(self, trailers: list[Field]) -> None:
         """The response is complete."""

@@ -29,12 +29,14 @@ class Route:
         upstream: the upstream's address, for the log.
         listeners: bind addresses of the listeners that serve it; None = all.
         log_file: gets the site's REQUEST records too.
+        upgrades: what its connections may become, in lower case.
     """
 
     pool: Pool
     upstream: str
     listeners: frozenset[str] | None = None
     log_file: str | None = None
+    upgrades: frozenset[bytes] = frozenset()
 
 
 @frozen(eq=False)

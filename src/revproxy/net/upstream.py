@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from revproxy.net.exchange import Exchange
+    from revproxy.net.tunnel import Tunnel
 
 
 class UpstreamConnection(Protocol):
@@ -21,9 +22,19 @@ class UpstreamConnection(Protocol):
     reused: bool
 
     def begin(
-        self, exchange: Exchange, head: bytes, method: bytes, *, has_body: bool, chunked: bool
+        self,
+        exchange: Exchange,
+        head: bytes,
+        method: bytes,
+        *,
+        has_body: bool,
+        chunked: bool,
+        protocol: bytes = b"",
     ) -> None:
-        """Send a request's head; its body follows, if it has one."""
+        """Send a request's head; its body follows, if it has one.
+
+        With a ``protocol`` the upstream may answer 101, and the connection become that.
+        """
 
     def send_body(self, content: bytes) -> None:
         """Queue a part of the request body until :meth:`flush`."""
@@ -33,6 +44,12 @@ class UpstreamConnection(Protocol):
 
     def flush(self) -> None:
         """Send what is queued."""
+
+    def become(self, tunnel: Tunnel) -> None:
+        """The upstream has agreed: from now on bytes go to and come from ``tunnel``."""
+
+    def close_write(self) -> None:
+        """Nothing more is sent through a tunnel."""
 
     def wait_for_continue(self) -> None:
         """The request body is held back until a 100 or for a second."""

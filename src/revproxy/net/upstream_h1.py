@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from revproxy.errors import BadResponse, ProxyError, Side
-from revproxy.model.http import CHUNKED, UNTIL_CLOSE
+from revproxy.model.http import CHUNKED, UNTIL_CLOSE, ResponseHead
 from revproxy.net.deadlines import NEVER, SLACK_SECS
 from revproxy.wire.chunked import LAST_CHUNK, ChunkedDecoder, ChunkedError, chunk
 from revproxy.wire.fields import has_bare_line_feed
@@ -23,6 +23,7 @@ from revproxy.wire.response_head import read_response_head
 if TYPE_CHECKING:
     from revproxy.net.exchange import Exchange
     from revproxy.net.pool import Pool
+    from revproxy.net.tunnel import Tunnel
 
 CONTINUE_SECS = 1.0
 """How long a request body waits for the upstream's 100."""
@@ -41,7 +42,8 @@ class UpstreamH1:
     """
 
     __slots__ = ("_behind", "_buffer", "_chunked_out", "_decoder", "_ended", "_interim",
-                 "_keep_alive", "_left", "_method", "_out", "_paused", "_pool", "_ready",
+                 "_keep_alive", "_left", "_method", "_out", "_paused", "_pool", "_protocol",
+                 "_ready",
                  "_request_done", "_taken", "_timeout", "deadline", "exchange", "reused",
                  "transport", "usable")  # fmt: skip
 
@@ -61,9 +63,10 @@ class UpstreamH1:
         self._interim = 0
         self._paused = False
         self._method = b""
+        self._protocol = b""
         self._taken = 0
         self.deadline = NEVER
-        self.exchange: Exchange | None = None
+        self.exchange: Exchange | Tunnel | None = None
         self.reused = False
         self.usable = False
         self.transport: Any = None
@@ -71,10 +74,18 @@ class UpstreamH1:
     # From the exchange
 
     def begin(
-        self, exchange: Exchange, head: bytes, method: bytes, *, has_body: bool, chunked: bool
+        self,
+        exchange: Exchange,
+        head: bytes,
+        method: bytes,
+        *,
+        has_body: bool,
+        chunked: bool,
+        protocol: bytes = b"",
     ) -> None:
         """Send a request's head; :meth:`send_body` and :meth:`end` follow if it has a body."""
         self.exchange = exchange
+        self._protocol = protocol
         self._method = method
         self._left = None
         self._interim = 0
@@ -104,6 +115,17 @@ class UpstreamH1:
         if out:
             self._out = []
             self.transport.write(out[0] if len(out) == 1 else b"".join(out))
+
+    def become(self, tunnel: Tunnel) -> None:
+        """From now on the bytes are another protocol's, until either side ends."""
+        self.exchange = tunnel
+        self._left = UNTIL_CLOSE
+        self._keep_alive = False
+        self._timeout = self.deadline = NEVER
+
+    def close_write(self) -> None:
+        """Nothing more is sent through a tunnel."""
+        self.transport.loseWriteConnection()
 
     def wait_for_continue(self) -> None:
         """The request body is held back until a 100 or for a second."""
@@ -166,6 +188,9 @@ class UpstreamH1:
                 if not self._read_heads(data, exchange):
                     return
                 data, self._buffer = self._buffer, b""
+                if self.exchange is not exchange:
+                    self._read_tunnel(data)
+                    return
             self.deadline = self._pool.deadlines.now + self._timeout + SLACK_SECS
             self._read_body(data, exchange)
         except ProxyError as error:
@@ -257,6 +282,9 @@ class UpstreamH1:
             if head.status >= 200:
                 break
             self._interim += 1
+            if head.status == 101 and self._agrees(head):
+                exchange.switched(head)
+                return True
             if head.status == 101 or self._interim > settings.interim:
                 raise BadResponse("unasked 101" if head.status == 101 else "too many 1xx")
             exchange.interim(head)
@@ -283,6 +311,15 @@ class UpstreamH1:
             self._read_chunked(data, exchange)
         elif data:
             exchange.data(data)
+
+    def _agrees(self, head: ResponseHead) -> bool:
+        """Whether a 101 is to what was asked for (RFC 9110 7.8)."""
+        return bool(self._protocol) and head.protocol.strip(b" \t").lower() == self._protocol
+
+    def _read_tunnel(self, data: bytes) -> None:
+        """What has come behind a 101, unless the tunnel has ended at once."""
+        if data and self.exchange is not None:
+            self.exchange.data(data)
 
     def _read_chunked(self, data: bytes, exchange: Exchange) -> None:
         decoder = self._decoder

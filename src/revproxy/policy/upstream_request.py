@@ -22,13 +22,17 @@ _NEEDS_LENGTH = frozenset((b"POST", b"PUT", b"PATCH"))
 """Methods whose request says that its body is empty (RFC 9110 8.6)."""
 
 
-def upstream_request_head(head: RequestHead, client: Client, *, expect: bool) -> bytes:
+def upstream_request_head(
+    head: RequestHead, client: Client, *, expect: bool, protocol: bytes = b"", key: bytes = b""
+) -> bytes:
     """The bytes of the head, for an HTTP/1.1 upstream.
 
     Args:
         head: the downstream's.
         client: who the upstream is told it comes from.
         expect: the body is to wait for the upstream's 100.
+        protocol: what the connection is to become; ``b""`` for nothing.
+        key: of a WebSocket, where the downstream's version of HTTP has none.
     """
     length = head.content_length
     framing = b""
@@ -36,7 +40,14 @@ def upstream_request_head(head: RequestHead, client: Client, *, expect: bool) ->
         framing = b"Transfer-Encoding: chunked\r\n"
     elif length or head.method in _NEEDS_LENGTH:
         framing = b"Content-Length: %d\r\n" % length
-    if head.wants_trailers:
+    method = head.method
+    if protocol:
+        if method == b"CONNECT":
+            method, framing = b"GET", b""
+        framing += b"Connection: Upgrade\r\nUpgrade: %b\r\n" % protocol
+        if key:
+            framing += b"Sec-WebSocket-Key: %b\r\n" % key
+    elif head.wants_trailers:
         framing += b"TE: trailers\r\nConnection: TE\r\n"
     if expect:
         framing += b"Expect: 100-continue\r\n"
@@ -47,7 +58,7 @@ def upstream_request_head(head: RequestHead, client: Client, *, expect: bool) ->
     return (
         b"%b %b HTTP/1.1\r\nHost: %b\r\n%bX-Forwarded-Host: %b\r\nX-Request-ID: %b\r\n%b%b\r\n"
         % (
-            head.method,
+            method,
             head.target,
             head.authority,
             client.forwarding,

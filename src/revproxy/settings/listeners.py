@@ -17,7 +17,7 @@ from revproxy.model.configuration import (
 from revproxy.settings import unavailable
 from revproxy.settings.acme import acme_directory, contact, issued_host
 from revproxy.settings.fields import filled, flag, one_of, path, seconds, whole
-from revproxy.settings.names import bind_address, host, upstream
+from revproxy.settings.names import bind_address, host, protocol, upstream
 from revproxy.settings.section import Read, Section, list_of
 
 MOST_IDLE_UPSTREAM_CONNECTIONS = 65536
@@ -30,6 +30,7 @@ _SITE: dict[str, Read[Any]] = {
     "upstream_request_timeout_secs": seconds(),
     "upstream_keepalive": whole(0, MOST_IDLE_UPSTREAM_CONNECTIONS),
     "upstream_idle_secs": seconds(),
+    "upgrades": list_of(protocol),
     "log_file_path": path,
 }
 

@@ -28,6 +28,8 @@ LONGEST_HOST = 253
 """Characters of a host name (RFC 1035 2.3.4, without the final dot)."""
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_PROTOCOL = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+(/[!#$%&'*+.^_`|~0-9a-z-]+)?")
+_UNSEEN = ("h2", "h3", "http", "tls")
 _HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _OBJECT = re.compile(r"app:[^:]*:[^:]*")
 
@@ -59,6 +61,16 @@ def host(node: Node) -> str:
 
 
 @accepting("IPv4 or IPv6 address")
+def protocol(node: Node) -> str:
+    """What a connection may become, in lower case (RFC 9110 7.8); never another kind of HTTP or
+    TLS, in which requests would pass unseen.
+    """
+    value = text(node).lower()
+    if not _PROTOCOL.fullmatch(value) or value.startswith(_UNSEEN):
+        raise node.error('is no protocol to upgrade to; usual is "websocket"')
+    return value
+
+
 def bind_address(node: Node) -> str:
     """An IPv4 or IPv6 address in canonical form.
 

@@ -72,6 +72,7 @@ _timeouts = Section(
         "request_body_secs": seconds(),
         "response_write_secs": seconds(),
         "keepalive_secs": seconds(),
+        "upgraded_idle_secs": seconds(),
     },
     refused=unavailable.TIMEOUTS,
 )

@@ -7,7 +7,6 @@ with that answer and not as unknown, so that nobody looks for a slip that is non
 from __future__ import annotations
 
 AREAS = {
-    "h2": "HTTP/2, and upgrades such as WebSocket",
     "passthrough": "TLS passthrough, the PROXY protocol, TCP services",
     "policies": "routes within a site, and policies",
     "upstreams": "several upstreams of a site, and their health",
@@ -26,21 +25,17 @@ def _keys(area: str, names: str) -> dict[str, str]:
 
 TOP = _keys("policies", "policy") | _keys("passthrough", "streams")
 
-TIMEOUTS = _keys("passthrough", "proxy_header_secs") | _keys("h2", "upgraded_idle_secs")
+TIMEOUTS = _keys("passthrough", "proxy_header_secs")
 
 LISTENER = _keys("passthrough", "default_passthrough proxy_protocol passthrough")
 
-SITE = (
-    _keys("h2", "upgrades")
-    | _keys(
-        "upstreams",
-        "upstreams balance max_connections queue when_none_healthy retries retry_budget "
-        "upstream_tls health passive_health send_proxy sticky",
-    )
-    | _keys(
-        "policies",
-        "routes respond redirect rate_limit connection_limit body allow deny api_key basic_auth "
-        "forward_auth cors security_headers request_headers response_headers strip_prefix "
-        "compress access_log ban",
-    )
+SITE = _keys(
+    "upstreams",
+    "upstreams balance max_connections queue when_none_healthy retries retry_budget "
+    "upstream_tls health passive_health send_proxy sticky",
+) | _keys(
+    "policies",
+    "routes respond redirect rate_limit connection_limit body allow deny api_key basic_auth "
+    "forward_auth cors security_headers request_headers response_headers strip_prefix "
+    "compress access_log ban",
 )

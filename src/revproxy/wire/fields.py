@@ -42,7 +42,8 @@ REQUEST_ID: Final = 10
 MAX_FORWARDS: Final = 11
 DATE: Final = 12
 COOKIE: Final = 13
-MALFORMED: Final = 14
+UPGRADE: Final = 14
+MALFORMED: Final = 15
 """Not allowed in its version of HTTP, as all kinds above, which that version gives meaning to."""
 
 
@@ -97,7 +98,6 @@ _HOP_BY_HOP = dict.fromkeys(
         b"proxy-authenticate",
         b"proxy-authentication-info",
         b"trailer",
-        b"upgrade",
         b"http2-settings",
     ),
     DROPPED,
@@ -107,6 +107,7 @@ _SHARED = _HOP_BY_HOP | {
     b"connection": CONNECTION,
     b"content-length": CONTENT_LENGTH,
     b"transfer-encoding": TRANSFER_ENCODING,
+    b"upgrade": UPGRADE,
 }
 
 _REQUEST = _SHARED | {

@@ -27,6 +27,7 @@ from revproxy.wire.fields import (
     REQUEST_ID,
     TE,
     TRANSFER_ENCODING,
+    UPGRADE,
     is_token_list,
     tokens,
 )
@@ -110,6 +111,7 @@ def validated_head(
     codings: list[bytes] = []
     connection: list[bytes] = []
     crumbs: list[bytes] = []
+    upgrades: list[bytes] = []
     for line in [line for line in fields if line[0]]:
         kind = line[0]
         name, value = line[1]
@@ -123,6 +125,8 @@ def validated_head(
             codings.append(value)
         elif kind == COOKIE:
             crumbs.append(value)
+        elif kind == UPGRADE:
+            upgrades.append(value)
         elif kind != DROPPED:
             _take_special(head, kind, name, value)
     if crumbs:
@@ -139,7 +143,7 @@ def validated_head(
         except ValueError as error:
             raise BadRequest(400, str(error)) from None
     if connection:
-        _settle_connection(head, connection)
+        _settle_connection(head, connection, upgrades)
     return head
 
 
@@ -192,11 +196,17 @@ def _chunked(codings: list[bytes], minor: int) -> None:
     raise BadRequest(400, "invalid transfer-encoding")
 
 
-def _settle_connection(head: RequestHead, values: list[bytes]) -> None:
-    """Persistence, and the fields that Connection names."""
+def _settle_connection(head: RequestHead, values: list[bytes], upgrades: list[bytes]) -> None:
+    """Persistence, the fields that Connection names, and what the connection is to become.
+
+    An upgrade is only asked for where Connection says so, and never in HTTP/1.0 (RFC 9110 7.8).
+    One with a body is passed over, as nobody could tell where the new protocol begins.
+    """
     head.keep_alive, named = read_connection(values, http_1_0=head.minor == 0)
     if named:
         head.fields = [field for field in head.fields if field[0].lower() not in named]
         head.client_address_fields = [
             field for field in head.client_address_fields if field[0].lower() not in named
         ]
+        if upgrades and b"upgrade" in named and head.minor and not head.content_length:
+            head.protocol = b", ".join(upgrades)

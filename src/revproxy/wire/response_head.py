@@ -18,6 +18,7 @@ from revproxy.wire.fields import (
     DATE,
     RESPONSE_FIELDS,
     TRANSFER_ENCODING,
+    UPGRADE,
 )
 from revproxy.wire.framing import read_connection, read_content_length
 
@@ -73,6 +74,7 @@ def _settle(head: ResponseHead, fields: list[FieldLine], *, http_1_0: bool, meth
     codings: list[bytes] = []
     connection: list[bytes] = []
     head.has_date = False
+    head.protocol = b""
     for kind, (_, value) in [line for line in fields if line[0]]:
         if kind == CONTENT_LENGTH:
             lengths.append(value)
@@ -82,14 +84,20 @@ def _settle(head: ResponseHead, fields: list[FieldLine], *, http_1_0: bool, meth
             codings.append(value)
         elif kind == CONNECTION:
             connection.append(value)
+        elif kind == UPGRADE and head.status == 101:
+            head.protocol = b", ".join(filter(None, (head.protocol, value)))
     head.keep_alive = not http_1_0
     if connection:
         _settle_connection(head, connection, http_1_0=http_1_0)
+    else:
+        head.protocol = b""
     _settle_body(head, lengths, codings, method, http_1_0=http_1_0)
 
 
 def _settle_connection(head: ResponseHead, values: list[bytes], *, http_1_0: bool) -> None:
     head.keep_alive, named = read_connection(values, http_1_0=http_1_0)
+    if b"upgrade" not in named:
+        head.protocol = b""
     if named:
         head.fields = [field for field in head.fields if field[0].lower() not in named]
         head.has_date = head.has_date and b"date" not in named
