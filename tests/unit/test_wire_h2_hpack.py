@@ -18,6 +18,7 @@ from revproxy.wire.h2.hpack import (
     encode_literal,
     static_lines,
 )
+from revproxy.wire.h2.hpack import _strings as known_strings
 from revproxy.wire.h2.huffman import decode_huffman
 
 FUZZ = settings(deadline=None, derandomize=True, max_examples=400)
@@ -185,6 +186,19 @@ class OracleTests(SynchronousTestCase):
         block = NO_TABLE + b"".join([encode_literal(*field) for field in fields])
         self.assertEqual([tuple(f) for f in theirs.decode(block, raw=True)], fields)
         self.assertEqual(theirs.header_table_size, 0)
+
+    def test_no_credential_is_remembered(self) -> None:
+        """Strings are remembered as they are decoded, but not the values of credentials."""
+        for name, remembered in (
+            (b"x-kept", True),
+            (b"authorization", False),
+            (b"cookie", False),
+            (b"proxy-authorization", False),
+        ):
+            value = b"the value of " + name
+            for secret in (False, True):
+                decoded(decoder(), hpack.Encoder().encode([(name, value, secret)]))
+            self.assertEqual(value in known_strings.values(), remembered, name)
 
     def test_credentials(self) -> None:
         """Credentials are marked as never to be indexed (RFC 7541 7.1.3), others are not."""

@@ -22,6 +22,7 @@ from revproxy.wire.h2.frames import (
     WINDOW_UPDATE,
 )
 from revproxy.wire.h2.limits import H2Limits
+from revproxy.wire.h2.response import _known as known_fields
 from tests.support.h2_wire import OPENING, POST, Server, body, frame, headers, response
 
 WHOLE = END_HEADERS | END_STREAM
@@ -121,6 +122,14 @@ class HeadTests(SendCase):
         block = b"".join(one.payload for one in sent)
         self.assertEqual(fields_of(server, block)[1:3], fields)
 
+    def test_no_credential_is_remembered(self) -> None:
+        """Fields are remembered as they are written, but not those that carry credentials."""
+        server = Server()
+        server.receive(headers(1))
+        fields = [(b"X-Kept", b"1"), (b"Set-Cookie", b"secret"), (b"Authorization", b"secret")]
+        server.connection.send_head(server.stream(1), response(fields))
+        self.assertEqual([field in known_fields for field in fields], [True, False, False])
+
     def test_remembered_fields_are_per_spelling(self) -> None:
         """Fields that were written before are written the same again."""
         for _ in range(2):
@@ -189,6 +198,29 @@ class BodyTests(SendCase):
         rest = [one.payload for one in server.sent()]
         self.assertEqual(first + content[65535:65545] + b"".join(rest), content)
         self.assertEqual(server.connection.streams, {})
+
+    def test_window_of_the_connection(self) -> None:
+        """All streams together send no more than the connection's window, whatever theirs are."""
+        server = self.asked(1, 3)
+        server.receive(frames.window_update(1, 10**6), frames.window_update(3, 10**6))
+        for number in (1, 3, 1, 3):
+            server.connection.send_data(server.stream(number), b"x" * 30000)
+        self.assertEqual(sum(size for _, size, _ in self.sizes(server)), 65535)
+        server.receive(frames.window_update(0, 1000))
+        self.assertEqual(sum(size for _, size, _ in self.sizes(server)), 1000)
+
+    def test_more_from_within_drained(self) -> None:
+        """What a source adds as soon as it may go on comes after what is still held."""
+        server = self.asked(1, limits=H2Limits(buffered_bytes=100000))
+        connection, stream = server.connection, server.stream(1)
+        server.heard.drained = lambda stream: connection.send_data(stream, b"z")  # type: ignore[method-assign]
+        server.receive(frames.window_update(0, 10**6), frames.window_update(1, 10**6))
+        connection.held = True
+        connection.send_data(stream, b"x" * 100000)
+        self.assertTrue(stream.full)
+        connection.held = False
+        content = b"".join(one.payload for one in server.sent())
+        self.assertEqual(content, b"x" * 100000 + b"z")
 
     def test_initial_window(self) -> None:
         """A change applies to open streams, too, and may make a window negative."""
