@@ -6,7 +6,7 @@ decision to close. Refuses to know TLS, routing and upstreams.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.python.failure import Failure
@@ -24,6 +24,9 @@ from revproxy.net.plan import ListenerPort
 from revproxy.net.tunnel import Tunnel
 from revproxy.policy.forwarded import connection_key
 from revproxy.policy.outcome import can_discard
+
+if TYPE_CHECKING:
+    from revproxy.net.exchange import Exchange
 
 _STATE_NAMES = {
     State.BODY: "body",
@@ -141,7 +144,7 @@ class H1Front(H1Requests):
     def switch(self, head: ResponseHead, protocol: bytes, tunnel: Tunnel) -> int:
         """Pass a 101 on; what has come behind the request goes through the tunnel."""
         self.writer.switch(head, protocol)
-        self._exchange = tunnel
+        self._exchange = cast("Exchange", tunnel)  # which it stands in for
         self._state = State.TUNNEL
         if self._buffer or self._intake.closed:
             self._deadlines.soon(self._advance)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import Enum
 
 from revproxy.errors import BadRequest
-from revproxy.model.http import Field, RequestHead
+from revproxy.model.http import Field, RequestHead, ResponseHead
 from revproxy.model.tls import Identity
 from revproxy.net.deadlines import NEVER
 from revproxy.net.exchange import Exchange
@@ -58,7 +58,7 @@ class H1Requests:
         self._state = State.HEAD
         self._head_begun = False
         self._body: RequestBody | None = None
-        self._exchange: Exchange | Tunnel | None = None
+        self._exchange: Exchange | None = None
         self._advancing = False
         self._idle = False
         self._intake = Intake(None)
@@ -241,6 +241,10 @@ class H1Requests:
         self, status: int, fields: list[Field], *, close: bool, body: bytes | None = None
     ) -> None:
         """A whole response of the proxy's own."""
+        raise NotImplementedError
+
+    def switch(self, head: ResponseHead, protocol: bytes, tunnel: Tunnel) -> int:
+        """Pass a 101 on."""
         raise NotImplementedError
 
     def finish(self, trailers: list[Field]) -> None:

@@ -6,7 +6,7 @@ its pace, and how the exchange's response is said. Refuses to know frames, and o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from revproxy.errors import BadRequest
 from revproxy.model.http import UNTIL_CLOSE, Field, RequestHead, ResponseHead
@@ -48,7 +48,7 @@ class H2Stream:
         self.peer: Client = front.peer
         self.identity: Identity | None = front.identity
         self.paused = False
-        self.exchange: Exchange | Tunnel | None = None
+        self.exchange: Exchange | None = None
         self.deadline = NEVER
         self._front = front
         self._h2 = h2
@@ -165,7 +165,7 @@ class H2Stream:
         head.body_length = UNTIL_CLOSE
         head.content_length = -1
         self._h2.send_head(self._stream, head)
-        self.exchange = tunnel
+        self.exchange = cast("Exchange", tunnel)  # which it stands in for
         return 200
 
     def finish(self, trailers: list[Field]) -> None:

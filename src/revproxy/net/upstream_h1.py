@@ -7,7 +7,7 @@ exchange by direct calls. Refuses to know routing, retries and the downstream's 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.python.failure import Failure
@@ -66,7 +66,7 @@ class UpstreamH1:
         self._protocol = b""
         self._taken = 0
         self.deadline = NEVER
-        self.exchange: Exchange | Tunnel | None = None
+        self.exchange: Exchange | None = None
         self.reused = False
         self.usable = False
         self.transport: Any = None
@@ -118,7 +118,7 @@ class UpstreamH1:
 
     def become(self, tunnel: Tunnel) -> None:
         """From now on the bytes are another protocol's, until either side ends."""
-        self.exchange = tunnel
+        self.exchange = cast("Exchange", tunnel)  # which it stands in for
         self._left = UNTIL_CLOSE
         self._keep_alive = False
         self._timeout = self.deadline = NEVER

@@ -60,17 +60,21 @@ def host(node: Node) -> str:
     return name
 
 
-@accepting("IPv4 or IPv6 address")
+@accepting("protocol name")
 def protocol(node: Node) -> str:
     """What a connection may become, in lower case (RFC 9110 7.8); never another kind of HTTP or
     TLS, in which requests would pass unseen.
+
+    Raises:
+        ValueError: it is anything else.
     """
     value = text(node).lower()
     if not _PROTOCOL.fullmatch(value) or value.startswith(_UNSEEN):
-        raise node.error('is no protocol to upgrade to; usual is "websocket"')
+        raise ValueError(f'{shown(value)} cannot be upgraded to; usual is "websocket"')
     return value
 
 
+@accepting("IPv4 or IPv6 address")
 def bind_address(node: Node) -> str:
     """An IPv4 or IPv6 address in canonical form.
 
