@@ -25,6 +25,7 @@ WHOLE = {
     "body_length": 0,
     "keep_alive": True,
     "has_date": False,
+    "protocol": b"",
 }
 """What is in a head of ``Content-Length: 0`` and nothing else."""
 

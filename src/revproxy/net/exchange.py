@@ -8,27 +8,25 @@ know HTTP versions and bytes on the wire beyond the request head it sends.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from revproxy.errors import BadResponse, ProxyError, Side
+from revproxy.errors import BadResponse, ProxyError
 from revproxy.model.http import CHUNKED, Field, RequestHead, ResponseHead
-from revproxy.model.seams import AnswerChallenge
 from revproxy.net.front import Front
+from revproxy.net.own_answers import OwnAnswers
 from revproxy.net.plan import Plan, Route
 from revproxy.net.tunnel import Tunnel
 from revproxy.net.upstream import UpstreamConnection
 from revproxy.policy.forwarded import settle_forwarded
 from revproxy.policy.outcome import CLIENT_CLOSED, may_retry
-from revproxy.policy.rate_limit import retry_after
-from revproxy.policy.upgrade import WEBSOCKET, accepts_key, chosen_protocol, websocket_key
+from revproxy.policy.upgrade import Upgrade, upgrade_of
 from revproxy.policy.upstream_request import upstream_request_head
 
 if TYPE_CHECKING:
     from revproxy.net.pool import Attempt
 
 
-class Exchange:
+class Exchange(OwnAnswers):
     """See the module. ``front`` calls :meth:`begin`, :meth:`body`, :meth:`end`, :meth:`lost`.
 
     Attributes:
@@ -36,32 +34,22 @@ class Exchange:
         trailers: of the response.
     """
 
-    __slots__ = ("_attempt", "_body_sent", "_client", "_connection", "_fields", "_held",
-                 "_held_bytes", "_key", "_plan", "_protocol", "_request_done", "_response_begun",
-                 "_retried", "_route",
-                 "_started", "_status", "front", "head", "holding", "trailers")  # fmt: skip
+    __slots__ = ("_attempt", "_body_sent", "_connection", "_held", "_held_bytes", "_request_done",
+                 "_response_begun", "_retried", "_upgrade", "holding", "trailers")  # fmt: skip
 
     def __init__(self, front: Front, plan: Plan, head: RequestHead) -> None:
-        self.front = front
-        self.head = head
+        super().__init__(front, plan, head)
         self.holding = False
         self.trailers: list[Field] = []
-        self._plan = plan
-        self._client = front.peer
-        self._route: Route | None = None
         self._connection: UpstreamConnection | None = None
         self._attempt: Attempt | None = None
-        self._started = plan.clock()
-        self._status = 0
-        self._fields: list[Field] | None = None
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._body_sent = False
         self._request_done = False
         self._response_begun = False
         self._retried = False
-        self._protocol = b""
-        self._key = b""
+        self._upgrade: Upgrade | None = None
 
     # From the front
 
@@ -100,7 +88,7 @@ class Exchange:
             self._answer(501, error="protocol not allowed")
         else:
             self._route = route
-            if head.expect_continue and head.content_length and not self._protocol:
+            if head.expect_continue and head.content_length and not self._upgrade:
                 self.holding = True
                 self.front.wait(True)
             self._attempt = route.pool.acquire(self)
@@ -108,7 +96,7 @@ class Exchange:
     def body(self, content: bytes) -> None:
         """A part of the request body."""
         connection = self._connection
-        if connection is None or self.holding or self._protocol:
+        if connection is None or self.holding or self._upgrade:
             self._held.append(content)
             self._held_bytes += len(content)
             if self._held_bytes >= self._plan.limits.buffered_bytes:
@@ -120,7 +108,7 @@ class Exchange:
     def end(self) -> None:
         """The request is complete."""
         self._request_done = True
-        if self._connection is not None and not self.holding and not self._protocol:
+        if self._connection is not None and not self.holding and not self._upgrade:
             self._connection.end()
 
     def lost(self, by: str = "downstream") -> None:
@@ -160,16 +148,15 @@ class Exchange:
         """A connection is there: send the request as far as it has come."""
         self._attempt = None
         self._connection = connection
-        if self._protocol:
-            self._ask_upgrade(connection)
-            return
-        has_body = self.head.content_length != 0
+        upgrade = self._upgrade
+        has_body = self.head.content_length != 0 and not upgrade
         connection.begin(
             self,
-            upstream_request_head(self.head, self._client, expect=self.holding),
+            upstream_request_head(self.head, self._client, expect=self.holding, upgrade=upgrade),
             self.head.method,
             has_body=has_body,
-            chunked=self.head.content_length == CHUNKED,
+            chunked=self.head.content_length == CHUNKED and has_body,
+            protocol=upgrade.protocol if upgrade else b"",
         )
         if self.front.paused:
             connection.pause()
@@ -213,9 +200,9 @@ class Exchange:
         Raises:
             BadResponse: it only seems to.
         """
-        connection = self._connection
-        assert connection is not None
-        if self._key and not accepts_key(head.fields, self._key):
+        connection, upgrade = self._connection, self._upgrade
+        assert connection is not None and upgrade is not None
+        if not upgrade.is_answered_by(head.fields):
             raise BadResponse("invalid sec-websocket-accept")
         self._response_begun = True
         self._connection = None
@@ -225,7 +212,7 @@ class Exchange:
             front, self.head, connection, front.port.deadlines, idle_secs, self._record
         )
         connection.become(tunnel)
-        self._status = front.switch(head, self._protocol, tunnel)
+        self._status = front.switch(head, upgrade.protocol, tunnel)
         held, self._held = self._held, []
         if held:
             tunnel.body(b"".join(held))
@@ -288,86 +275,16 @@ class Exchange:
         """The upstream takes bytes again."""
         self.front.hold(False)
 
-    # The proxy's own answers
-
-    def _special_method(self) -> bool:
-        """CONNECT, TRACE and what an OPTIONS asks of us; returns whether it was answered."""
-        head = self.head
-        if head.method == b"CONNECT" and head.protocol:
-            return False
-        if head.method != b"OPTIONS":
-            allow = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
-            refused = "method not allowed"
-            self._answer(405, [(b"Allow", allow)], close=head.method == b"CONNECT", error=refused)
-            return True
-        if head.target == b"*" or head.max_forwards == 0:
-            self._answer(204)
-            return True
-        return False
-
-    def _validated(self, challenge: AnswerChallenge) -> bool:
-        """Whether this was an authority's HTTP-01 validation, which comes before everything."""
-        if self.front.port.secure or self.head.method not in _SAFE_METHODS:
-            return False
-        authorization = challenge(self.head.path)
-        if authorization is not None:
-            self._answer(200, _OCTETS, body=authorization)
-        return authorization is not None
-
-    def _redirect(self) -> None:
-        """From the plain port to the TLS port of the same listener; only to known hosts."""
-        port = self.front.port.https_port
-        host = self.head.host.encode()
-        where = host if port == 443 else b"%b:%d" % (host, port)
-        self._answer(301, [(b"Location", b"https://%b%b" % (where, self.head.target))])
-
-    def _limited(self, left: float) -> None:
-        record = (
-            ("client_ip", self._client.address),
-            ("host", self.head.host),
-            ("path", self.head.path.decode("latin-1")),
-            ("status", 429),
-        )
-        self._plan.log.record("warn", "RATE_LIMIT", record)
-        self._answer(429, [(b"Retry-After", b"%d" % retry_after(left))])
-
-    def _answer(
-        self,
-        status: int,
-        fields: Sequence[Field] = (),
-        *,
-        close: bool = False,
-        error: str | None = None,
-        body: bytes | None = None,
-    ) -> None:
-        self._status = status
-        self._record((("error", error),) if error else ())
-        self.front.answer(status, [*fields, *(self._fields or ())], close=close, body=body)
-
     # Upstream
 
     def _may_upgrade(self, route: Route) -> bool:
         """Choose what the connection may become.
 
-        In HTTP/1.1 a request that asks for something else is served as if it did not; an extended
+        A request of HTTP/1.1 that asks for something else is served as if it did not; an extended
         CONNECT asks for nothing else.
         """
-        head = self.head
-        self._protocol = chosen_protocol(head.protocol, route.upgrades, head.method)
-        if head.method != b"CONNECT":
-            return True
-        if self._protocol == WEBSOCKET:
-            self._key = websocket_key()
-        return bool(self._protocol)
-
-    def _ask_upgrade(self, connection: UpstreamConnection) -> None:
-        protocol = self._protocol
-        head = upstream_request_head(
-            self.head, self._client, expect=False, protocol=protocol, key=self._key
-        )
-        connection.begin(self, head, b"", has_body=False, chunked=False, protocol=protocol)
-        if self.front.paused:
-            connection.pause()
+        self._upgrade = upgrade_of(self.head, route.upgrades)
+        return self._upgrade is not None or self.head.method != b"CONNECT"
 
     def _send_held(self, connection: UpstreamConnection) -> None:
         held, self._held = self._held, []
@@ -388,41 +305,8 @@ class Exchange:
         if connection is not None:
             connection.abandon()
 
-    # The log
-
-    def _upstream_error(self, error: ProxyError) -> None:
-        if error.side is not Side.UPSTREAM or self._route is None:
-            return
-        record = (
-            ("host", self.head.host),
-            ("upstream", self._route.upstream),
-            ("error", error.reason),
-        )
-        self._plan.log.record("warn", "UPSTREAM_ERROR", record)
-
-    def _record(self, more: Sequence[tuple[str, object]] = ()) -> None:
-        plan = self._plan
-        plan.responses[self._status // 100] += 1
-        if not plan.records_requests:
-            return
-        head = self.head
-        route = self._route
-        plan.log.request(
-            self._client.address,
-            head.host,
-            head.method.decode("latin-1"),
-            head.path.decode("latin-1"),
-            self._status,
-            "" if route is None else route.upstream,
-            int((plan.clock() - self._started) * 1000),
-            more,
-            None if route is None else route.log_file,
-        )
-
 
 _SPECIAL_METHODS = frozenset((b"CONNECT", b"TRACE", b"OPTIONS"))
-_SAFE_METHODS = frozenset((b"GET", b"HEAD"))
-_OCTETS = [(b"Content-Type", b"application/octet-stream")]
 
 
 def _continue() -> ResponseHead:

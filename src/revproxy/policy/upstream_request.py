@@ -12,6 +12,7 @@ from os import urandom
 
 from revproxy.model.http import CHUNKED, RequestHead
 from revproxy.policy.forwarded import Client
+from revproxy.policy.upgrade import Upgrade
 from revproxy.wire.head_bytes import field_lines
 
 _REQUEST_ID = b"%b-%%x" % urandom(8).hex().encode()
@@ -23,7 +24,7 @@ _NEEDS_LENGTH = frozenset((b"POST", b"PUT", b"PATCH"))
 
 
 def upstream_request_head(
-    head: RequestHead, client: Client, *, expect: bool, protocol: bytes = b"", key: bytes = b""
+    head: RequestHead, client: Client, *, expect: bool, upgrade: Upgrade | None = None
 ) -> bytes:
     """The bytes of the head, for an HTTP/1.1 upstream.
 
@@ -31,8 +32,7 @@ def upstream_request_head(
         head: the downstream's.
         client: who the upstream is told it comes from.
         expect: the body is to wait for the upstream's 100.
-        protocol: what the connection is to become; ``b""`` for nothing.
-        key: of a WebSocket, where the downstream's version of HTTP has none.
+        upgrade: what the connection is to become.
     """
     length = head.content_length
     framing = b""
@@ -41,12 +41,12 @@ def upstream_request_head(
     elif length or head.method in _NEEDS_LENGTH:
         framing = b"Content-Length: %d\r\n" % length
     method = head.method
-    if protocol:
+    if upgrade is not None:
         if method == b"CONNECT":
             method, framing = b"GET", b""
-        framing += b"Connection: Upgrade\r\nUpgrade: %b\r\n" % protocol
-        if key:
-            framing += b"Sec-WebSocket-Key: %b\r\n" % key
+        framing += b"Connection: Upgrade\r\nUpgrade: %b\r\n" % upgrade.protocol
+        if upgrade.key:
+            framing += b"Sec-WebSocket-Key: %b\r\n" % upgrade.key
     elif head.wants_trailers:
         framing += b"TE: trailers\r\nConnection: TE\r\n"
     if expect:

@@ -114,6 +114,8 @@ def _default(value: Any) -> str:
         return "those of its fields"
     if isinstance(value, float):
         return f"`{value:.15g}`"
+    if isinstance(value, tuple):
+        return f"`[{', '.join(map(shown, value))}]`"
     return f"`{shown(value)}`"
 
 
