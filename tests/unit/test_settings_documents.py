@@ -63,12 +63,10 @@ UNAVAILABLE: dict[str, tuple[tuple[Step, ...], str]] = {
     "policies": ((), "policy"),
     "passthrough": ((), "streams"),
     "passthrough, timeouts": (("timeouts",), "proxy_header_secs"),
-    "h2, timeouts": (("timeouts",), "upgraded_idle_secs"),
     "passthrough, listener": (
         ("listeners", 0),
         "default_passthrough proxy_protocol passthrough",
     ),
-    "h2, site": (("listeners", 0, "sites", 0), "upgrades"),
     "upstreams": (
         ("listeners", 0, "sites", 0),
         "upstreams balance max_connections queue when_none_healthy retries retry_budget "

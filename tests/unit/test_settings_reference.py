@@ -127,7 +127,7 @@ class PageTests(SynchronousTestCase):
     def test_unavailable_keys(self) -> None:
         """A key that is not available yet stands in the last part and in no table."""
         tables, _, closing = reference.page().partition("## Not available yet")
-        for key in ("upgraded_idle_secs", "streams", "routes", "upstreams"):
+        for key in ("proxy_header_secs", "streams", "routes", "upstreams"):
             self.assertNotIn(f"`{key}`", tables)
             self.assertEqual(closing.count(f"`{key}`"), 1, key)
 

@@ -26,6 +26,7 @@ from revproxy.wire.fields import (
     RESPONSE_FIELDS,
     TE,
     TRANSFER_ENCODING,
+    UPGRADE,
     FieldKinds,
     has_bare_line_feed,
     has_valid_bytes,
@@ -43,13 +44,13 @@ HOP_BY_HOP = (
     b"proxy-authenticate",
     b"proxy-authentication-info",
     b"trailer",
-    b"upgrade",
     b"http2-settings",
 )
 FRAMING = {
     b"connection": CONNECTION,
     b"content-length": CONTENT_LENGTH,
     b"transfer-encoding": TRANSFER_ENCODING,
+    b"upgrade": UPGRADE,
 }
 
 
