@@ -15,6 +15,7 @@ from tests.integration import (
     test_real_acme_renewal,
     test_real_crowd,
     test_real_drain,
+    test_real_h2,
     test_real_logs,
     test_real_operation,
 )
@@ -51,6 +52,12 @@ class MinuteOfRenewalsTests(test_real_acme_renewal.RenewalTests):
     """A minute of certificates that are valid for 12 s."""
 
     RENEWALS = 9
+
+
+class HundredThousandRequestsTests(test_real_h2.LoadTests):
+    """A hundred thousand requests over HTTP/2."""
+
+    REQUESTS = 100_000
 
 
 class FullFileSystemTests(test_real_logs.LogCase):
