@@ -74,6 +74,7 @@ def load_certificates(
     identities: Identities,
     now: float,
     last_good: Mapping[tuple[CertificatePair, bool], Identity] | None = None,
+    presented: Mapping[tuple[CertificatePair, bool], Identity] | None = None,
 ) -> Certificates:
     """Load every listener's certificates.
 
@@ -83,11 +84,13 @@ def load_certificates(
         now: seconds since 1970.
         last_good: what goes on being served in place of a pair that cannot be used; None makes
             such a pair an error.
+        presented: what goes on being served in place of an automatic certificate that cannot be
+            used; by default ``last_good``.
 
     Raises:
         ConfigErrors: all pairs that cannot be used.
     """
-    loading = _Loading(identities, now, last_good)
+    loading = _Loading(identities, now, last_good, presented or last_good or {})
     selections: dict[tuple[str, int], Selection] = {}
     uncovered: dict[str, None] = {}
     for index, listener in enumerate(configuration.listeners):
@@ -113,6 +116,7 @@ class _Loading:
     identities: Identities
     now: float
     last_good: Mapping[tuple[CertificatePair, bool], Identity] | None
+    presented: Mapping[tuple[CertificatePair, bool], Identity]
     served: Served = field(factory=dict)
     errors: list[ConfigError] = field(factory=list)
     failures: list[ConfigError] = field(factory=list)
@@ -173,20 +177,26 @@ class _Loading:
                 yield pair, one
 
     def _load_issued(self, wanted: Wanted, tickets: bool) -> Identity:
-        """The certificate that was issued, the one before it, or a placeholder.
+        """The certificate that was issued, what is served now, the one before, or a placeholder.
 
         An expired one is better than none: its renewal is under way.
         """
         path = wanted.pair.cert_path
         self.versions.setdefault(path, file_version(path))
+        good = self.presented.get((wanted.pair, tickets))
+        if good is not None and good.placeholder:
+            good = None
         for pair in (wanted.pair, wanted.previous):
             try:
                 return self.identities.load(
                     pair, now=self.now, session_tickets=tickets, automatic=True
                 )
             except ConfigError as error:
-                if file_version(pair.cert_path) is not None:
+                # Until something has been issued, no file is nothing wrong.
+                if good is not None or file_version(pair.cert_path) is not None:
                     self.failures.append(error)
+            if good is not None:
+                return good
         return self.identities.placeholders.get(
             wanted.names, now=self.now, source=path, session_tickets=tickets
         )

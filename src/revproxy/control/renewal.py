@@ -68,6 +68,7 @@ class Renewal:
         self._asked: list[Deferred[Attempt]] = []
         self._sleeping: Deferred[None] | None = None
         self._unsaved: Record | None = None
+        self._lost = False
         self._told_late = 0.0
         self._told_skew = 0.0
 
@@ -76,7 +77,7 @@ class Renewal:
     @property
     def next_moment(self) -> float:
         """When there is something to do, in seconds since 1970; 0 for at once."""
-        if self._asked:
+        if self._asked or self._lost:
             return 0.0
         if self.entry.certificate is None:
             return self.order_at
@@ -101,6 +102,11 @@ class Renewal:
         self._asked.append(asked)
         self._wake()
         return asked
+
+    def look(self) -> None:
+        """See whether the certificate is still there, and order another one if it is not."""
+        self._lost = True
+        self._wake()
 
     async def once(self) -> Attempt:
         """Make one attempt, and no other."""
@@ -127,8 +133,8 @@ class Renewal:
     async def _load(self) -> None:
         names, directory = self.wanted.names, self.wanted.authority.directory
         found = await self._tools.in_thread(lambda: self._store.load(names, directory))
-        if found is not None:
-            self.entry = found
+        # What was taken away is not there any more: it has to be ordered anew.
+        self.entry = found or Entry(self.wanted.id, Record(names, directory))
         if self._unsaved is not None:
             # What the disk has is older: going by it, the authority would be asked at once.
             self.entry = evolve(self.entry, record=self._unsaved)
@@ -160,6 +166,7 @@ class Renewal:
 
     async def _locked(self) -> None:
         """One turn, while no other process works on the same certificate."""
+        self._lost = False
         lock = self._store.lock(self.wanted.names, self.wanted.authority.directory)
         try:
             while not await self._tools.in_thread(lock.try_acquire):

@@ -6,7 +6,7 @@ due, and how an order goes.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from pathlib import Path
 from random import SystemRandom
 from typing import Any
@@ -112,6 +112,12 @@ class Renewals(Service):
                 tools = self._tools(one.authority.cache_dir, self._serve)
                 renewal = Renewal(one, self._session(one.authority), self._store(one), tools)
                 self._running[one] = renewal, self._begin(renewal.run())
+
+    def look(self, paths: Collection[str]) -> None:
+        """See what has become of the certificates in ``paths``, which cannot be used."""
+        for renewal in self.kept():
+            if renewal.wanted.pair.cert_path in paths:
+                renewal.look()
 
     def kept(self) -> Iterable[Renewal]:
         """Those that are running."""
