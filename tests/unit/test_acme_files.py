@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from revproxy.tls.acme.files import (
     TEMPORARY,
     Lock,
+    create_private,
     encode_object,
     make_private_directory,
     parse_object,
@@ -104,6 +105,24 @@ class WriteTests(FolderCase):
         for path in (self.path, self.path / "below"):
             with self.assertRaises(OSError):
                 make_private_directory(path)
+
+
+class CreateTests(FolderCase):
+    """How private files come into being that must not replace another one."""
+
+    def test_new(self) -> None:
+        """It is there as a whole, its owner's alone, with nothing beside it."""
+        create_private(self.path, b"x")
+        self.assertEqual(read_private(self.path, 1), b"x")
+        self.assertEqual(os.listdir(self.folder), ["file"])
+
+    def test_there_already(self) -> None:
+        """What is there stays, be it a link to nowhere."""
+        self.path.symlink_to("nowhere")
+        with self.assertRaises(FileExistsError):
+            create_private(self.path, b"x")
+        self.assertTrue(self.path.is_symlink())
+        self.assertEqual(os.listdir(self.folder), ["file"])
 
 
 class ReadTests(FolderCase):

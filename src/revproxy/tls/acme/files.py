@@ -65,6 +65,34 @@ def write_private(path: Path, content: bytes) -> None:
         OSError: it cannot be written; the old file is still there, or, if only the directory
             could not be synchronised, the new one.
     """
+    temporary = _written_beside(path, content)
+    try:
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+    synchronise_directory(path.parent)
+
+
+def create_private(path: Path, content: bytes) -> None:
+    """The same as :func:`write_private` where there is no file yet.
+
+    Raises:
+        FileExistsError: there is one, possibly since a moment ago; it stays as it is.
+        OSError: it cannot be written.
+    """
+    temporary = _written_beside(path, content)
+    try:
+        os.link(temporary, path)  # a rename would replace what another process has just made
+    finally:
+        with suppress(OSError):
+            os.unlink(temporary)
+    synchronise_directory(path.parent)
+
+
+def _written_beside(path: Path, content: bytes) -> str:
+    """A new file with ``content`` in the directory of ``path``, which is made."""
     make_private_directory(path.parent)
     descriptor, temporary = mkstemp(prefix=TEMPORARY, dir=path.parent)
     try:
@@ -72,12 +100,11 @@ def write_private(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
     except BaseException:
         with suppress(OSError):
             os.unlink(temporary)
         raise
-    synchronise_directory(path.parent)
+    return temporary
 
 
 def read_private(path: Path, limit: int) -> bytes:

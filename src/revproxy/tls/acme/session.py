@@ -96,20 +96,26 @@ class Session:
             bound = self._authority.eab
             eab = None if bound is None else await self._in_thread(lambda: _external(bound))
             kid = await client.new_account(contact, eab)
-            await self._in_thread(lambda: self._accounts.save_kid(directory, kid, contact))
+            await self._in_thread(lambda: self._accounts.save_kid(account, kid, contact))
         elif account.contact != contact:
             await client.update_contact(contact)
             kid = account.kid
-            await self._in_thread(lambda: self._accounts.save_kid(directory, kid, contact))
+            await self._in_thread(lambda: self._accounts.save_kid(account, kid, contact))
         return client
 
     def _account(self) -> Account:
         """The account as it is kept; the key of a new one is on disk before it is used."""
         directory = self._authority.directory
         account = self._accounts.load(directory)
-        if account is None:
-            account = self._accounts.save_key(directory, AccountKey.generate().pem())
-        return account
+        if account is not None:
+            return account
+        try:
+            return self._accounts.save_key(directory, AccountKey.generate().pem())
+        except FileExistsError:  # another process was faster: the account is for both
+            account = self._accounts.load(directory)
+            if account is None:
+                raise
+            return account
 
 
 def check_authority(authority: Authority) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,99 @@
+"""Our account with an authority: when it is made, found again, and told something new."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from revproxy.tls.acme.accounts import Account, Accounts
+from revproxy.tls.acme.client import Client
+from revproxy.tls.acme.requests import Requests
+from revproxy.tls.acme.session import Session
+from revproxy.tls.acme.validation import new_key
+from revproxy.tls.acme.wanted import Authority
+from tests.support.fake_ca import BASE, DIRECTORY, FakeAuthority
+from tests.support.tls_peers import NOW
+
+KID = f"{BASE}/account/1"
+
+
+class SessionCase(SynchronousTestCase):
+    """A process with an authority in memory, and a cache directory."""
+
+    def setUp(self) -> None:
+        self.channel: Any = FakeAuthority(lambda: NOW)
+        self.authority = Authority(Path(self.mktemp()).absolute(), DIRECTORY, "mailto:a@b.test")
+        self.reports: list[str] = []
+        self.accounts = Accounts(self.authority.cache_dir, self.reports.append)
+        self.made = 0
+
+    async def in_thread(self, call: Any) -> Any:
+        return call()
+
+    def requests(self, authority: Authority) -> Requests:
+        self.made += 1
+        return Requests(self.channel, Clock(), lambda: NOW, lambda: 0.5)
+
+    def session(self) -> Session:
+        """That of a process which has just been started."""
+        return Session(self.authority, self.requests, self.in_thread, self.reports.append)
+
+    def client(self, session: Session | None = None) -> Client:
+        """What a session gives."""
+        asked = Deferred.fromCoroutine((session or self.session()).client())
+        return self.successResultOf(asked)
+
+    def kept(self) -> Account:
+        """What is on disk."""
+        account = self.accounts.load(DIRECTORY)
+        assert account is not None
+        return account
+
+
+class AccountTests(SessionCase):
+    def test_made_once(self) -> None:
+        """The account is made once, and found by the processes after it without asking."""
+        first = self.client()
+        self.assertEqual(self.client().key.thumbprint(), first.key.thumbprint())
+        self.assertEqual(self.channel.asked.count("account"), 1)
+        self.assertEqual(self.kept().kid, KID)
+
+    def test_two_processes(self) -> None:
+        """Of two that begin with an empty directory, the slower takes the key of the faster."""
+        other = new_key()
+        load = Accounts.load
+
+        def slow(accounts: Accounts, directory: str) -> Account | None:
+            found = load(accounts, directory)
+            if found is None:
+                accounts.save_key(directory, other)
+            return found
+
+        self.patch(Accounts, "load", slow)
+        self.client()
+        self.assertEqual(self.kept().key_pem, other)
+        self.assertEqual(self.kept().kid, KID)
+
+    def test_key_of_a_backup(self) -> None:
+        """With another key in place of the account's the authority is asked for the account."""
+        self.client()
+        (path,) = self.authority.cache_dir.glob("accounts/*/account.pem")
+        path.write_bytes(new_key())
+        self.client()
+        self.assertEqual(self.channel.asked.count("account"), 2)
+        self.client()
+        self.assertEqual(self.channel.asked.count("account"), 2)
+
+    def test_contact(self) -> None:
+        """Another contact is told to the authority, once."""
+        self.client()
+        self.authority = evolve(self.authority, contact="mailto:c@b.test")
+        for _ in range(2):
+            self.client()
+        self.assertEqual(self.channel.asked.count("account/1"), 1)
+        self.assertEqual(self.kept().contact, ("mailto:c@b.test",))
