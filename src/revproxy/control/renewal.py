@@ -1,7 +1,7 @@
 """One automatic certificate, from its first order on: when the next attempt is made, and what it
 comes to.
 
-Owns the loop, and what is said about its turns. Refuses to know other certificates, and how an
+Owns the loop, and what is done in its turns. Refuses to know other certificates, and how an
 order goes.
 """
 
@@ -14,18 +14,18 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure as Failed
 
 from revproxy.control.order_errors import EXPECTED, code_of, names_of, retry_after_of
+from revproxy.control.renewal_reports import Reports
 from revproxy.control.renewal_tools import Attempt, Tools, told_moment
 from revproxy.policy.renewal import (
-    DAY,
     Failure,
     failure_of,
-    lateness,
     moment_in_window,
     next_attempt,
     next_check,
     renewal_moment,
     soonest,
 )
+from revproxy.tls.acme.files import Lock
 from revproxy.tls.acme.issue import CHALLENGES
 from revproxy.tls.acme.problem import AcmeProblem, CannotReach
 from revproxy.tls.acme.record import Record
@@ -39,8 +39,11 @@ LOOK_SECS = 3600.0
 LOCK_SECS = 1.0
 """Between two tries to take the lock that another process holds."""
 
-SKEW_SECS = 300.0
-"""How much the authority's clock may differ from ours before that is told."""
+HELD_ANSWER_SECS = 30.0
+"""How long who asks for a renewal waits for another process."""
+
+HELD_TOLD_SECS = 300.0
+"""After which the log says that another process holds the lock: an order may take so long."""
 
 _log = Logger()
 
@@ -69,8 +72,8 @@ class Renewal:
         self._sleeping: Deferred[None] | None = None
         self._unsaved: Record | None = None
         self._lost = False
-        self._told_late = 0.0
-        self._told_skew = 0.0
+        self._reports = reports = Reports(tools.log, tools.wall, wanted.names[0])
+        self._record, self._tell_skew = reports.record, reports.skew
 
     # For others
 
@@ -118,15 +121,14 @@ class Renewal:
         try:
             await self._load()
             while True:
-                self._tell_late()
+                self._reports.late(self.entry.certificate)
                 wait = self.next_moment - self._tools.wall()
                 if wait > 0:
                     await self._sleep(min(wait, LOOK_SECS))
                 else:
                     await self._guarded()
         finally:
-            for one in self._asked:
-                one.callback(Attempt("it is not kept any more"))
+            self._answer(Attempt("it is not kept any more"))
 
     # The loop
 
@@ -169,17 +171,30 @@ class Renewal:
         self._lost = False
         lock = self._store.lock(self.wanted.names, self.wanted.authority.directory)
         try:
-            while not await self._tools.in_thread(lock.try_acquire):
-                await self._sleep(LOCK_SECS)
+            await self._acquire(lock)
             held = self.entry.certificate
             await self._load()
             if self.entry.certificate != held:
                 await self._tools.serve()  # another process has got it
             await self._in_slot()
         except OSError as error:
-            await self._failed(error)
+            self._answer(await self._failed(error))
         finally:
-            lock.release()
+            lock.close()
+
+    async def _acquire(self, lock: Lock) -> None:
+        """Take ``lock``; while another process holds it, say so."""
+        began, told = self._tools.reactor.seconds(), False
+        error = f"another process holds {lock.path}"
+        while not await self._tools.in_thread(lock.try_acquire):
+            waited = self._tools.reactor.seconds() - began
+            self._reports.late(self.entry.certificate)
+            if waited >= HELD_ANSWER_SECS:
+                self._answer(Attempt(error))
+            if waited >= HELD_TOLD_SECS and not told:
+                told = True
+                self._record("warn", "waiting", ("error", error))
+            await self._sleep(LOCK_SECS)
 
     async def _in_slot(self) -> None:
         """One turn, of few at once; who waits for another process holds no slot."""
@@ -197,10 +212,16 @@ class Renewal:
             try:
                 attempt = await self._attempt()
             finally:
-                for one in asked:
-                    one.callback(attempt)
+                self._answer(attempt, asked)
         elif self.next_moment <= now:
             await self._look_at_suggestion()
+
+    def _answer(self, attempt: Attempt, asked: list[Deferred[Attempt]] | None = None) -> None:
+        """Tell those who have asked, by default all, what has come of it."""
+        if asked is None:
+            asked, self._asked = self._asked, []
+        for one in asked:
+            one.callback(attempt)
 
     # What is done in a turn
 
@@ -324,28 +345,3 @@ class Renewal:
             self._unsaved = None
         except OSError as error:
             self._record("error", "store", ("error", f"{error.filename}: {error.strerror}"))
-
-    # What is said
-
-    def _tell_late(self) -> None:
-        """Say, once a day, that a renewal is late."""
-        certificate, now = self.entry.certificate, self._tools.wall()
-        if certificate is None or now - self._told_late < DAY:
-            return
-        level = lateness(certificate.not_before, certificate.not_after, now)
-        if level is not None:
-            self._told_late = now
-            verb = "expires" if certificate.not_after > now else "expired"
-            error = f"{verb} on {told_moment(certificate.not_after)}, and is not renewed yet"
-            self._record(level, "late", ("error", error))
-
-    def _tell_skew(self, skew: float | None) -> None:
-        now = self._tools.wall()
-        if skew is not None and abs(skew) > SKEW_SECS and now - self._told_skew >= DAY:
-            self._told_skew = now
-            error = f"the authority's clock differs from ours by {skew:.0f} s"
-            self._record("warn", "clock", ("error", error))
-
-    def _record(self, level: str, event: str, *fields: tuple[str, object]) -> None:
-        name = (("event", event), ("name", self.wanted.names[0]))
-        self._tools.log.record(level, "ACME", (*name, *fields))

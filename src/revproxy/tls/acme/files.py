@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from tempfile import mkstemp
+from threading import Event
+from threading import Lock as ThreadLock
 
 TEMPORARY = ".unfinished-"
 """What the names of files begin with that are being written, or were when a process died."""
@@ -223,11 +225,16 @@ class Lock:
     the reactor). The kernel releases it when the process ends in whatever way; a child that was
     forked without ``exec`` would go on holding it. On NFS and some other network file systems
     ``flock`` excludes nobody on another machine: keep the directory on a local file system.
+
+    Attributes:
+        path: the file.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._descriptor: int | None = None
+        self._closed = Event()
+        self._changing = ThreadLock()
 
     @property
     def held(self) -> bool:
@@ -235,16 +242,17 @@ class Lock:
         return self._descriptor is not None
 
     def try_acquire(self) -> bool:
-        """Take the lock if nobody holds it; also ``False`` when this object holds it already.
+        """Take the lock if nobody holds it; also ``False`` when this object holds it already, or
+        is closed.
 
         Raises:
             OSError: the file cannot be made or opened, or the file system knows no locks.
         """
-        if self._descriptor is not None:
+        if self._descriptor is not None or self._closed.is_set():
             return False
-        make_private_directory(self._path.parent)
+        make_private_directory(self.path.parent)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(self._path, flags, 0o600)
+        descriptor = os.open(self.path, flags, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -253,11 +261,22 @@ class Lock:
         except BaseException:
             os.close(descriptor)
             raise
-        self._descriptor = descriptor
-        return True
+        with self._changing:
+            if not self._closed.is_set():
+                self._descriptor = descriptor
+                return True
+        os.close(descriptor)
+        return False
 
     def release(self) -> None:
         """Give the lock back; does nothing when it is not held."""
-        descriptor, self._descriptor = self._descriptor, None
+        with self._changing:
+            descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
+
+    def close(self) -> None:
+        """Give the lock back for good; a thread that is just taking it does not get it."""
+        with self._changing:
+            self._closed.set()
+        self.release()

@@ -1,0 +1,59 @@
+"""What the log is told of one automatic certificate.
+
+Owns the records, and how often those come that would be repeated. Refuses to know what is done
+about any of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from revproxy.control.renewal_tools import told_moment
+from revproxy.model.seams import AccessLog
+from revproxy.policy.renewal import DAY, lateness
+from revproxy.tls.acme.issued import Certificate
+
+SKEW_SECS = 300.0
+"""How much the authority's clock may differ from ours before that is told."""
+
+
+class Reports:
+    """See the module.
+
+    Args:
+        log: told.
+        wall: seconds since 1970.
+        name: of the certificate.
+    """
+
+    def __init__(self, log: AccessLog, wall: Callable[[], float], name: str) -> None:
+        self._log = log
+        self._wall = wall
+        self._name = name
+        self._told_late = 0.0
+        self._told_skew = 0.0
+
+    def record(self, level: str, event: str, *fields: tuple[str, object]) -> None:
+        """One record."""
+        name = (("event", event), ("name", self._name))
+        self._log.record(level, "ACME", (*name, *fields))
+
+    def late(self, certificate: Certificate | None) -> None:
+        """Say, once a day, that a renewal is late."""
+        now = self._wall()
+        if certificate is None or now - self._told_late < DAY:
+            return
+        level = lateness(certificate.not_before, certificate.not_after, now)
+        if level is not None:
+            self._told_late = now
+            verb = "expires" if certificate.not_after > now else "expired"
+            error = f"{verb} on {told_moment(certificate.not_after)}, and is not renewed yet"
+            self.record(level, "late", ("error", error))
+
+    def skew(self, seconds: float | None) -> None:
+        """Say, once a day, that the authority's clock differs from ours by ``seconds``."""
+        now = self._wall()
+        if seconds is not None and abs(seconds) > SKEW_SECS and now - self._told_skew >= DAY:
+            self._told_skew = now
+            error = f"the authority's clock differs from ours by {seconds:.0f} s"
+            self.record("warn", "clock", ("error", error))
