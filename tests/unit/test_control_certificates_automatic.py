@@ -12,6 +12,7 @@ from revproxy.control.certificates import Certificates, load_certificates
 from revproxy.errors import ConfigErrors
 from revproxy.model.configuration import ExternalAccount, RateLimit, TlsSettings
 from revproxy.model.tls import ClientHello, Identity
+from revproxy.tls.acme.store import Store
 from revproxy.tls.acme.wanted import all_wanted
 from revproxy.tls.certificates import Identities
 from revproxy.tls.self_signed import self_signed
@@ -46,6 +47,7 @@ class AutomaticCase(SynchronousTestCase):
         chain_pem, key_pem = self_signed(names or self.wanted.names, now=NOW, days=days)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_bytes(key_pem + chain_pem)
+        Path(path).chmod(0o600)
 
     def presented(self, certificates: Certificates, name: str = "b.test") -> Identity:
         identity = certificates.selections[ADDRESS, 443](ClientHello(name))
@@ -147,6 +149,53 @@ class AutomaticTests(AutomaticCase):
         certificates = self.load()
         self.assertFalse(self.presented(certificates, "a.test").placeholder)
         self.assertEqual(certificates.uncovered, ("b.test",))
+
+
+class PermissionTests(AutomaticCase):
+    """Files and folders that others have to do with."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.path = Path(self.wanted.pair.cert_path)
+        self.issue(str(self.path))
+
+    def test_copied(self) -> None:
+        """What others may read is served; whoever stores it closes it to them."""
+        self.path.chmod(0o644)
+        self.assertFalse(self.presented(self.load()).placeholder)
+
+    def test_written_by_others(self) -> None:
+        """What others may write to, or have put a link to, is not, as it is not for the store."""
+        store = Store(self.folder, lambda sentence: None)
+        directory = self.wanted.authority.directory
+        other = self.path.with_name("other")
+        for spoil in (
+            lambda: self.path.chmod(0o620),
+            lambda: (self.path.rename(other), self.path.symlink_to("other")),
+        ):
+            spoil()
+            certificates = self.load()
+            self.assertTrue(self.presented(certificates).placeholder)
+            self.assertEqual(len(certificates.failures), 1)
+            self.assertIsNone(store.load(self.wanted.names, directory))
+
+    def test_folders(self) -> None:
+        """A folder that anybody may write in is a mistake; one of a group's is worth a remark."""
+        for folder in (self.folder, self.path.parent):
+            folder.chmod(0o770)
+            (warning,) = self.load().warnings
+            self.assertIn(f"{folder} may be written in by its group", warning)
+            folder.chmod(0o777)
+            errors = self.assertRaises(ConfigErrors, self.load).errors
+            self.assertEqual(
+                [str(error) for error in errors],
+                [
+                    f"listeners[0].tls.acme_cache_dir: {folder} may be written in by every "
+                    "user: chmod go-w"
+                ],
+            )
+            folder.chmod(0o700)
+        self.assertEqual(self.load().warnings, [])
 
 
 class LostTests(AutomaticCase):

@@ -15,7 +15,8 @@ from attrs import field, frozen
 from revproxy.errors import ConfigError, ConfigErrors
 from revproxy.model.configuration import CertificatePair, Configuration, Listener, Site
 from revproxy.model.tls import Identity
-from revproxy.tls.acme.session import check_authority
+from revproxy.tls.acme.issued import stored_files
+from revproxy.tls.acme.session import check_authority, remarks_on
 from revproxy.tls.acme.wanted import Wanted, stored_pairs, wanted_by
 from revproxy.tls.certificates import Identities
 from revproxy.tls.pem import Version, file_version
@@ -35,6 +36,7 @@ class Certificates:
         uncovered: the hosts of sites that no certificate of their listener covers.
         failures: pairs whose files cannot be used now, while their last good content is served.
         versions: of every file, from before it was first read.
+        remarks: sentences about the places where certificates are kept.
     """
 
     selections: dict[tuple[str, int], Selection]
@@ -42,14 +44,16 @@ class Certificates:
     uncovered: tuple[str, ...] = ()
     failures: tuple[ConfigError, ...] = ()
     versions: Mapping[str, Version] = field(factory=dict)
+    remarks: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> list[str]:
-        """A sentence for every site without a certificate."""
-        return [
+        """A sentence for every site without a certificate, and what else an operator may mend."""
+        uncovered = [
             f"no certificate covers the site {host}: its TLS handshakes will be refused"
             for host in self.uncovered
         ]
+        return [*uncovered, *self.remarks]
 
     def renewed(self, former: Certificates) -> list[Identity]:
         """The identities of pairs whose files held something else in ``former``."""
@@ -106,6 +110,7 @@ def load_certificates(
         tuple(uncovered),
         tuple(loading.failures),
         loading.versions,
+        tuple(loading.remarks),
     )
 
 
@@ -121,6 +126,7 @@ class _Loading:
     errors: list[ConfigError] = field(factory=list)
     failures: list[ConfigError] = field(factory=list)
     versions: dict[str, Version] = field(factory=dict)
+    remarks: dict[str, None] = field(factory=dict)
     stored: dict[Path, list[tuple[CertificatePair, Identity]]] = field(factory=dict)
 
     def load(self, path: str, listener: Listener) -> list[Identity]:
@@ -136,10 +142,12 @@ class _Loading:
                 loaded.append(identity)
         all_wanted = wanted_by(listener.tls, plain_port=bool(listener.http_port))
         if all_wanted and self.last_good is None:
+            authority = all_wanted[0].authority
             self.errors.extend(
                 ConfigError(f"{path}.{key}", message)
-                for key, message in check_authority(all_wanted[0].authority)
+                for key, message in check_authority(authority)
             )
+            self.remarks.update(dict.fromkeys(remarks_on(authority)))
         for wanted in all_wanted:
             tickets = listener.tls.session_tickets
             identity = self._load_issued(wanted, tickets)
@@ -164,9 +172,7 @@ class _Loading:
             found = []
             for pair in stored_pairs(cache_dir):
                 try:
-                    one = self.identities.load(
-                        pair, now=self.now, session_tickets=tickets, automatic=True
-                    )
+                    one = self._stored(pair, tickets)
                 except ConfigError:
                     continue  # nobody has asked for it
                 if one.not_before <= self.now < one.not_after:
@@ -188,9 +194,7 @@ class _Loading:
             good = None
         for pair in (wanted.pair, wanted.previous):
             try:
-                return self.identities.load(
-                    pair, now=self.now, session_tickets=tickets, automatic=True
-                )
+                return self._stored(pair, tickets)
             except ConfigError as error:
                 # Until something has been issued, no file is nothing wrong.
                 if good is not None or file_version(pair.cert_path) is not None:
@@ -199,6 +203,11 @@ class _Loading:
                 return good
         return self.identities.placeholders.get(
             wanted.names, now=self.now, source=path, session_tickets=tickets
+        )
+
+    def _stored(self, pair: CertificatePair, tickets: bool) -> Identity:
+        return self.identities.of(
+            stored_files(pair), now=self.now, session_tickets=tickets, automatic=True
         )
 
     def _load_pair(self, path: str, pair: CertificatePair, tickets: bool) -> Identity | None:

@@ -16,6 +16,7 @@ import os
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import chain, islice
 from pathlib import Path
 from tempfile import mkstemp
 from threading import Event
@@ -23,6 +24,12 @@ from threading import Lock as ThreadLock
 
 TEMPORARY = ".unfinished-"
 """What the names of files begin with that are being written, or were when a process died."""
+
+MOST_FOLDERS = 1000
+"""Whose permissions are looked at."""
+
+_OPEN = stat.S_IRWXG | stat.S_IRWXO
+_WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 
 BROKEN = ".broken"
 """What is added to the name of a file that nothing could be made of."""
@@ -109,19 +116,20 @@ def _written_beside(path: Path, content: bytes) -> str:
     return temporary
 
 
-def read_private(path: Path, limit: int) -> bytes:
+def read_private(path: Path, limit: int, *, readable: bool = False) -> bytes:
     """The content of a file that belongs to this user alone.
 
     Args:
         path: the file itself: a symbolic link is not followed, for it may have been placed by
             somebody else.
         limit: the most bytes it may have.
+        readable: whether others may be able to read it, as after a copy; never to write to it.
 
     Raises:
         FileNotFoundError: there is none.
         OSError: it cannot be opened or read.
-        ValueError: it is a symbolic link, no regular file, open to the group or to others, or
-            larger than ``limit``; with the path in the sentence.
+        ValueError: it is a symbolic link, no regular file, another user's, open to the group or
+            to others, or larger than ``limit``; with the path in the sentence.
     """
     # O_NONBLOCK: a FIFO would make us wait for its writer.
     try:
@@ -131,18 +139,66 @@ def read_private(path: Path, limit: int) -> bytes:
             raise ValueError(f"{path} is a symbolic link") from None
         raise
     with open(descriptor, "rb") as file:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
+        status = os.fstat(descriptor)
+        mode = stat.S_IMODE(status.st_mode)
+        if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"{path} is not a regular file")
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        if not _is_ours(path, status.st_uid):
+            raise ValueError(f"{path} belongs to another user (uid {status.st_uid})")
+        if mode & (_WRITABLE if readable else _OPEN):
             raise ValueError(
-                f"{path} is open to other users (mode {stat.S_IMODE(mode):04o}): "
+                f"{path} is open to other users (mode {mode:04o}): "
                 "take the file away, or, if nobody has read it, chmod 0600"
             )
         content = file.read(limit + 1)
     if len(content) > limit:
         raise ValueError(f"{path} is larger than {limit} bytes")
     return content
+
+
+def _is_ours(path: Path, owner: int) -> bool:
+    """Whether a file of ``owner`` was written by who may."""
+    ours = os.geteuid()
+    if owner in {ours, 0}:
+        return True
+    # A process that is to become another user reads that user's files while it is still root.
+    folder = path.parent.stat()
+    return ours == 0 and folder.st_uid == owner and not folder.st_mode & _WRITABLE
+
+
+def make_private(path: Path) -> int | None:
+    """Take a file away from all but its owner.
+
+    Returns:
+        the mode that it had; None when it was private already.
+
+    Raises:
+        OSError: it cannot be opened, is a symbolic link, or is not ours to change.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+        if not mode & _OPEN:
+            return None
+        os.fchmod(descriptor, 0o600)
+        return mode
+    finally:
+        os.close(descriptor)
+
+
+def writable_by_others(folder: Path, mask: int = _WRITABLE) -> list[Path]:
+    """Those of a folder and the folders in it, two deep, that others may write in.
+
+    Args:
+        folder: there may be none.
+        mask: the permissions that are looked for.
+    """
+    found = []
+    for path in (folder, *islice(chain(folder.glob("*/"), folder.glob("*/*/")), MOST_FOLDERS)):
+        with suppress(OSError):
+            if path.stat().st_mode & mask:
+                found.append(path)
+    return found
 
 
 def encode_object(value: Mapping[str, object]) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from base64 import urlsafe_b64decode
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from twisted.internet.defer import DeferredLock
 from revproxy.model.configuration import ExternalAccount
 from revproxy.tls.acme.accounts import Account, Accounts
 from revproxy.tls.acme.client import Client
+from revproxy.tls.acme.files import writable_by_others
 from revproxy.tls.acme.jws import AccountKey
 from revproxy.tls.acme.requests import Requests
 from revproxy.tls.acme.roots import read_roots
@@ -146,6 +148,15 @@ def _see_that_writable(cache_dir: Path) -> None:
     there = next(path for path in (cache_dir, *cache_dir.parents) if os.path.lexists(path))
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise ValueError(f"{there} is no directory that may be written in")
+    for folder in writable_by_others(cache_dir, stat.S_IWOTH):
+        # What lies there is taken for our own: anybody could answer challenges for our names.
+        raise ValueError(f"{folder} may be written in by every user: chmod go-w")
+
+
+def remarks_on(authority: Authority) -> Iterator[str]:
+    """What stops no order but should be mended, in sentences."""
+    for folder in writable_by_others(authority.cache_dir):
+        yield f"{folder} may be written in by its group: chmod g-w, unless it is trusted"
 
 
 def _external(account: ExternalAccount) -> tuple[str, bytes]:
