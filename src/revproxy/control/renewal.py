@@ -7,12 +7,15 @@ order goes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from attrs import evolve
 from cryptography import x509
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure as Failed
 
+from revproxy.control.lock_wait import NAMES_SECS, Takeable, take
 from revproxy.control.order_errors import EXPECTED, code_of, names_of, retry_after_of
 from revproxy.control.renewal_reports import Reports
 from revproxy.control.renewal_tools import Attempt, Tools, told_moment
@@ -25,8 +28,9 @@ from revproxy.policy.renewal import (
     renewal_moment,
     soonest,
 )
-from revproxy.tls.acme.files import Lock
 from revproxy.tls.acme.issue import CHALLENGES
+from revproxy.tls.acme.issued import Certificate
+from revproxy.tls.acme.name_lock import NameLock
 from revproxy.tls.acme.problem import AcmeProblem, CannotReach
 from revproxy.tls.acme.record import Record
 from revproxy.tls.acme.session import Session
@@ -35,9 +39,6 @@ from revproxy.tls.acme.wanted import Wanted
 
 LOOK_SECS = 3600.0
 """The longest that is waited without a look at the clock, which may be set at any time."""
-
-LOCK_SECS = 1.0
-"""Between two tries to take the lock that another process holds."""
 
 HELD_ANSWER_SECS = 30.0
 """How long who asks for a renewal waits for another process."""
@@ -170,51 +171,61 @@ class Renewal:
         """One turn, while no other process works on the same certificate."""
         self._lost = False
         lock = self._store.lock(self.wanted.names, self.wanted.authority.directory)
+        names = NameLock(self.wanted.authority.cache_dir, self.wanted.names)
         try:
-            await self._acquire(lock)
+            await self._take(lock, self._tell_held(f"another process holds {lock.path}"))
             held = self.entry.certificate
             await self._load()
             if self.entry.certificate != held:
                 await self._tools.serve()  # another process has got it
-            await self._in_slot()
+            order = bool(self._asked) or self.order_at <= self._tools.wall()
+            if order:
+                # Without them after that time: nobody waits for a stopped process for good.
+                await self._take(names, lambda seconds: seconds < NAMES_SECS)
+            await self._in_slot(order)
         except OSError as error:
             self._answer(await self._failed(error))
         finally:
+            names.close()
             lock.close()
 
-    async def _acquire(self, lock: Lock) -> None:
-        """Take ``lock``; while another process holds it, say so."""
-        began, told = self._tools.reactor.seconds(), False
-        error = f"another process holds {lock.path}"
-        while not await self._tools.in_thread(lock.try_acquire):
-            waited = self._tools.reactor.seconds() - began
+    async def _take(self, lock: Takeable, held: Callable[[float], bool]) -> None:
+        await take(lock, self._tools.reactor, self._tools.in_thread, self._sleep, held)
+
+    def _tell_held(self, error: str) -> Callable[[float], bool]:
+        """What tells the log, and those who have asked, that a lock is held."""
+        told = False
+
+        def held(seconds: float) -> bool:
+            nonlocal told
             self._reports.late(self.entry.certificate)
-            if waited >= HELD_ANSWER_SECS:
+            if seconds >= HELD_ANSWER_SECS:
                 self._answer(Attempt(error))
-            if waited >= HELD_TOLD_SECS and not told:
+            if seconds >= HELD_TOLD_SECS and not told:
                 told = True
                 self._record("warn", "waiting", ("error", error))
-            await self._sleep(LOCK_SECS)
+            return True
 
-    async def _in_slot(self) -> None:
+        return held
+
+    async def _in_slot(self, order: bool) -> None:
         """One turn, of few at once; who waits for another process holds no slot."""
         await self._tools.slots.acquire()
         try:
-            await self._turn()
+            await self._turn(order)
         finally:
             self._tools.slots.release()
 
-    async def _turn(self) -> None:
-        now = self._tools.wall()
-        if self._asked or self.order_at <= now:
+    async def _turn(self, order: bool) -> None:
+        if order:
             asked, self._asked = self._asked, []
             attempt = Attempt("the process is about to end")
             try:
                 attempt = await self._attempt()
             finally:
                 self._answer(attempt, asked)
-        elif self.next_moment <= now:
-            await self._look_at_suggestion()
+        elif self.entry.certificate is not None and self.next_moment <= self._tools.wall():
+            await self._look_at_suggestion(self.entry.certificate)
 
     def _answer(self, attempt: Attempt, asked: list[Deferred[Attempt]] | None = None) -> None:
         """Tell those who have asked, by default all, what has come of it."""
@@ -225,10 +236,8 @@ class Renewal:
 
     # What is done in a turn
 
-    async def _look_at_suggestion(self) -> None:
+    async def _look_at_suggestion(self, certificate: Certificate) -> None:
         """Ask the authority when to renew (RFC 9773 4.2); no answer is none."""
-        certificate = self.entry.certificate
-        assert certificate is not None
         window = None
         try:
             client = await self._session.client()
