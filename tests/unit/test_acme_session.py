@@ -16,7 +16,7 @@ from revproxy.tls.acme.requests import Requests
 from revproxy.tls.acme.session import Session
 from revproxy.tls.acme.validation import new_key
 from revproxy.tls.acme.wanted import Authority
-from tests.support.fake_ca import BASE, DIRECTORY, FakeAuthority
+from tests.support.fake_ca import BASE, DIRECTORY, FakeAuthority, problem
 from tests.support.tls_peers import NOW
 
 KID = f"{BASE}/account/1"
@@ -97,3 +97,15 @@ class AccountTests(SessionCase):
             self.client()
         self.assertEqual(self.channel.asked.count("account/1"), 1)
         self.assertEqual(self.kept().contact, ("mailto:c@b.test",))
+
+    def test_refused_contact(self) -> None:
+        """A contact that is refused is reported, and keeps nobody from a certificate."""
+        self.client()
+        self.authority = evolve(self.authority, contact="mailto:x@example.org")
+        self.channel.refuse("account", 400, problem("invalidContact", "a forbidden domain"))
+        session = self.session()
+        for _ in range(2):
+            self.assertEqual(self.client(session).account_url, KID)
+        (report,) = self.reports
+        self.assertIn("does not take mailto:x@example.org: a forbidden domain", report)
+        self.assertEqual(self.kept().contact, ("mailto:a@b.test",))

@@ -20,6 +20,7 @@ from revproxy.tls.acme.accounts import Account, Accounts
 from revproxy.tls.acme.client import Client
 from revproxy.tls.acme.files import writable_by_others
 from revproxy.tls.acme.jws import AccountKey
+from revproxy.tls.acme.problem import AcmeProblem
 from revproxy.tls.acme.requests import Requests
 from revproxy.tls.acme.roots import read_roots
 from revproxy.tls.acme.wanted import Authority
@@ -53,6 +54,7 @@ class Session:
         self._authority = authority
         self._make_requests = make_requests
         self._in_thread = in_thread
+        self._report = report
         self._accounts = Accounts(authority.cache_dir, report)
         self._lock = DeferredLock()
         self._requests: Requests | None = None
@@ -100,9 +102,14 @@ class Session:
             kid = await client.new_account(contact, eab)
             await self._in_thread(lambda: self._accounts.save_kid(account, kid, contact))
         elif account.contact != contact:
-            await client.update_contact(contact)
-            kid = account.kid
-            await self._in_thread(lambda: self._accounts.save_kid(account, kid, contact))
+            try:
+                await client.update_contact(contact)
+            except AcmeProblem as error:  # certificates are worth more
+                self._report(f"{directory} does not take {', '.join(contact)}: {error}")
+            else:
+                await self._in_thread(
+                    lambda: self._accounts.save_kid(account, account.kid, contact)
+                )
         return client
 
     def _account(self) -> Account:
