@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from revproxy.tls.acme.accounts import Account, Accounts
 from revproxy.tls.acme.client import Client
+from revproxy.tls.acme.problem import CannotReach
 from revproxy.tls.acme.requests import Requests
 from revproxy.tls.acme.session import Session
 from revproxy.tls.acme.validation import new_key
@@ -36,8 +37,12 @@ class SessionCase(SynchronousTestCase):
         return call()
 
     def requests(self, authority: Authority) -> Requests:
-        self.made += 1
+        self.make()
         return Requests(self.channel, Clock(), lambda: NOW, lambda: 0.5)
+
+    def make(self) -> None:
+        """Called for each set of connections that is made."""
+        self.made += 1
 
     def session(self) -> Session:
         """That of a process which has just been started."""
@@ -109,3 +114,61 @@ class AccountTests(SessionCase):
         (report,) = self.reports
         self.assertIn("does not take mailto:x@example.org: a forbidden domain", report)
         self.assertEqual(self.kept().contact, ("mailto:a@b.test",))
+
+
+class RootsTests(SessionCase):
+    """The file of roots that the authority is verified with."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.roots = Path(self.mktemp()).absolute()
+        self.roots.write_text("wrong ones")
+        self.authority = evolve(self.authority, ca_file=str(self.roots))
+
+    def test_mended(self) -> None:
+        """A file that is mended is read before the next request, and only then."""
+        session = self.session()
+        first = self.client(session)
+        self.assertIs(self.client(session), first)
+        self.assertEqual(self.made, 1)
+        self.roots.write_text("the right ones")
+        second = self.client(session)
+        self.assertIsNot(second, first)
+        self.assertIs(self.client(session), second)
+        self.assertEqual(self.made, 2)
+        self.assertTrue(self.channel.closed)
+        self.assertEqual(self.channel.asked.count("account"), 1)
+
+    def test_unreachable_at_first(self) -> None:
+        """The same where the authority could not be reached by the first ones at all."""
+        request = self.channel.request
+
+        async def failing(method: str, url: str, *more: Any) -> None:
+            raise CannotReach(url, "certificate verify failed")
+
+        self.channel.request = failing
+        session = self.session()
+        self.failureResultOf(Deferred.fromCoroutine(session.client()), CannotReach)
+        self.channel.request = request
+        self.roots.write_text("the right ones")
+        self.client(session)
+        self.assertEqual(self.made, 2)
+
+    def test_spoiled(self) -> None:
+        """A file that is gone or spoiled is reported once; the former roots stay in use."""
+        session = self.session()
+        first = self.client(session)
+        self.roots.unlink()
+        self.patch(self, "make", self.refuse)
+        for _ in range(2):
+            self.assertIs(self.client(session), first)
+        (report,) = self.reports
+        self.assertIn("stay as they were: no such file", report)
+
+    def refuse(self) -> None:
+        raise OSError("no such file")
+
+    def test_none(self) -> None:
+        """Without any that can be read there is no client."""
+        self.patch(self, "make", self.refuse)
+        self.failureResultOf(Deferred.fromCoroutine(self.session().client()), OSError)

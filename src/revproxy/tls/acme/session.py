@@ -24,6 +24,7 @@ from revproxy.tls.acme.problem import AcmeProblem
 from revproxy.tls.acme.requests import Requests
 from revproxy.tls.acme.roots import read_roots
 from revproxy.tls.acme.wanted import Authority
+from revproxy.tls.pem import Version, file_version
 
 InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Calls something that blocks on the disk."""
@@ -58,6 +59,7 @@ class Session:
         self._accounts = Accounts(authority.cache_dir, report)
         self._lock = DeferredLock()
         self._requests: Requests | None = None
+        self._roots: Version = None
         self._client: Client | None = None
 
     async def client(self) -> Client:
@@ -71,6 +73,7 @@ class Session:
         """
         await self._lock.acquire()
         try:
+            await self._read_roots()
             if self._client is None:
                 self._client = await self._registered()
             return self._client
@@ -88,10 +91,26 @@ class Session:
         if requests is not None:
             await requests.close()
 
+    async def _read_roots(self) -> None:
+        """Speak to the authority by the roots that are in their file now."""
+        file = self._authority.ca_file
+        version = await self._in_thread(lambda: file_version(file)) if file else None
+        if self._requests is not None and version == self._roots:
+            return
+        try:
+            requests = await self._in_thread(lambda: self._make_requests(self._authority))
+        except (OSError, ValueError) as error:
+            if self._requests is None:
+                raise
+            self._report(f"the roots of {self._authority.directory} stay as they were: {error}")
+        else:
+            await self.close()
+            self._requests = requests
+        self._roots = version
+
     async def _registered(self) -> Client:
         directory = self._authority.directory
-        if self._requests is None:
-            self._requests = await self._in_thread(lambda: self._make_requests(self._authority))
+        assert self._requests is not None
         account: Account = await self._in_thread(self._account)
         key = AccountKey.from_pem(account.key_pem)
         client = Client(self._requests, directory, key, account.kid)
