@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from revproxy.tls.acme.accounts import Account, Accounts
 from revproxy.tls.acme.client import Client
-from revproxy.tls.acme.problem import CannotReach
+from revproxy.tls.acme.problem import AcmeProblem, CannotReach
 from revproxy.tls.acme.requests import Requests
 from revproxy.tls.acme.session import Session
 from revproxy.tls.acme.validation import new_key
@@ -114,6 +114,24 @@ class AccountTests(SessionCase):
         (report,) = self.reports
         self.assertIn("does not take mailto:x@example.org: a forbidden domain", report)
         self.assertEqual(self.kept().contact, ("mailto:a@b.test",))
+
+    def test_lost(self) -> None:
+        """An account that the authority has lost is made anew with the order that shows it."""
+        self.client()
+        client = self.client()
+        self.channel.refuse("order", 400, problem("accountDoesNotExist"))
+        ordering = Deferred.fromCoroutine(client.new_order(["a.test"]))
+        self.assertEqual(self.successResultOf(ordering).identifiers, ("a.test",))
+        self.assertEqual(self.channel.asked.count("account"), 2)
+        self.assertEqual(self.kept().kid, KID)
+
+    def test_lost_again(self) -> None:
+        """Once, and no more."""
+        client = self.client()
+        for _ in range(2):
+            self.channel.refuse("order", 400, problem("accountDoesNotExist"))
+        self.failureResultOf(Deferred.fromCoroutine(client.new_order(["a.test"])), AcmeProblem)
+        self.assertEqual(self.channel.asked.count("account"), 2)
 
 
 class RootsTests(SessionCase):

@@ -13,6 +13,12 @@ from revproxy.control.threads import InThread
 LOCK_SECS = 1.0
 """Between two tries."""
 
+ANSWER_SECS = 30.0
+"""How long who asks for a renewal waits for a process that works on the same certificate."""
+
+TOLD_SECS = 300.0
+"""After which the log says that there is one: an order may take so long."""
+
 NAMES_SECS = 900.0
 """How long an order waits for others that have a name in common with it: all of them are at their
 end by then, or their process has been stopped."""

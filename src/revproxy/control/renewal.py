@@ -15,7 +15,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure as Failed
 
-from revproxy.control.lock_wait import NAMES_SECS, Takeable, take
+from revproxy.control.lock_wait import ANSWER_SECS, NAMES_SECS, TOLD_SECS, Takeable, take
 from revproxy.control.order_errors import EXPECTED, code_of, names_of, retry_after_of
 from revproxy.control.renewal_reports import Reports
 from revproxy.control.renewal_tools import Attempt, Tools, told_moment
@@ -40,12 +40,6 @@ from revproxy.tls.acme.wanted import Wanted
 LOOK_SECS = 3600.0
 """The longest that is waited without a look at the clock, which may be set at any time."""
 
-HELD_ANSWER_SECS = 30.0
-"""How long who asks for a renewal waits for another process."""
-
-HELD_TOLD_SECS = 300.0
-"""After which the log says that another process holds the lock: an order may take so long."""
-
 _log = Logger()
 
 
@@ -57,13 +51,22 @@ class Renewal:
         session: with its authority.
         store: where it is kept.
         tools: shared.
+        dry_run: whether it is for show.
 
     Attributes:
         wanted: as given.
         entry: what the store has; its record has what is known.
     """
 
-    def __init__(self, wanted: Wanted, session: Session, store: Store, tools: Tools) -> None:
+    def __init__(
+        self,
+        wanted: Wanted,
+        session: Session,
+        store: Store,
+        tools: Tools,
+        *,
+        dry_run: bool = False,
+    ) -> None:
         self.wanted = wanted
         self.entry = Entry(wanted.id, Record(wanted.names, wanted.authority.directory))
         self._session = session
@@ -73,7 +76,7 @@ class Renewal:
         self._sleeping: Deferred[None] | None = None
         self._unsaved: Record | None = None
         self._lost = False
-        self._reports = reports = Reports(tools.log, tools.wall, wanted.names[0])
+        self._reports = reports = Reports(tools.log, tools.wall, wanted.names[0], dry_run=dry_run)
         self._record, self._tell_skew = reports.record, reports.skew
 
     # For others
@@ -114,8 +117,12 @@ class Renewal:
 
     async def once(self) -> Attempt:
         """Make one attempt, and no other."""
-        await self._load()
-        return await self._attempt()
+        await self._tools.slots.acquire()
+        try:
+            await self._load()
+            return await self._attempt()
+        finally:
+            self._tools.slots.release()
 
     async def run(self) -> None:
         """Keep the certificate, until cancelled."""
@@ -199,9 +206,9 @@ class Renewal:
         def held(seconds: float) -> bool:
             nonlocal told
             self._reports.late(self.entry.certificate)
-            if seconds >= HELD_ANSWER_SECS:
+            if seconds >= ANSWER_SECS:
                 self._answer(Attempt(error))
-            if seconds >= HELD_TOLD_SECS and not told:
+            if seconds >= TOLD_SECS and not told:
                 told = True
                 self._record("warn", "waiting", ("error", error))
             return True

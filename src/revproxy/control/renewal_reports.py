@@ -24,19 +24,23 @@ class Reports:
         log: told.
         wall: seconds since 1970.
         name: of the certificate.
+        dry_run: whether it is for show: every record says so.
     """
 
-    def __init__(self, log: AccessLog, wall: Callable[[], float], name: str) -> None:
+    def __init__(
+        self, log: AccessLog, wall: Callable[[], float], name: str, *, dry_run: bool = False
+    ) -> None:
         self._log = log
         self._wall = wall
         self._name = name
+        self._marks = (("dry_run", "true"),) if dry_run else ()
         self._told_late = 0.0
         self._told_skew = 0.0
 
     def record(self, level: str, event: str, *fields: tuple[str, object]) -> None:
         """One record."""
         name = (("event", event), ("name", self._name))
-        self._log.record(level, "ACME", (*name, *fields))
+        self._log.record(level, "ACME", (*name, *fields, *self._marks))
 
     def late(self, certificate: Certificate | None) -> None:
         """Say, once a day, that a renewal is late."""

@@ -159,7 +159,8 @@ class Renewals(Service):
         try:
             if not await self._take(names):
                 return Attempt("another order for some of the names is under way")
-            return await Renewal(rehearsed, session, self._store(rehearsed), tools).once()
+            store = self._store(rehearsed)
+            return await Renewal(rehearsed, session, store, tools, dry_run=True).once()
         except OSError as error:
             return Attempt(str(error))
         finally:

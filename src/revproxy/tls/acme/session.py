@@ -9,7 +9,8 @@ import os
 import re
 import stat
 from base64 import urlsafe_b64decode
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from revproxy.tls.acme.files import writable_by_others
 from revproxy.tls.acme.jws import AccountKey
 from revproxy.tls.acme.problem import AcmeProblem
 from revproxy.tls.acme.requests import Requests
+from revproxy.tls.acme.resources import Order
 from revproxy.tls.acme.roots import read_roots
 from revproxy.tls.acme.wanted import Authority
 from revproxy.tls.pem import Version, file_version
@@ -33,6 +35,23 @@ MOST_MAC_BYTES = 4096
 """Of the file with the HMAC key of an external account."""
 
 _MAC = re.compile(rb"[A-Za-z0-9_-]{8,1024}={0,2}")
+
+
+class _Client(Client):
+    """Makes an account anew that the authority has lost, where an order shows that it has."""
+
+    register: Callable[[], Awaitable[None]]
+
+    async def new_order(
+        self, names: Sequence[str], profile: str = "", replaces: str = ""
+    ) -> Order:
+        try:
+            return await super().new_order(names, profile, replaces)
+        except AcmeProblem as error:
+            if error.problem.code != "accountDoesNotExist":
+                raise
+        await self.register()
+        return await super().new_order(names, profile, replaces)
 
 
 class Session:
@@ -113,13 +132,11 @@ class Session:
         assert self._requests is not None
         account: Account = await self._in_thread(self._account)
         key = AccountKey.from_pem(account.key_pem)
-        client = Client(self._requests, directory, key, account.kid)
+        client = _Client(self._requests, directory, key, account.kid)
+        client.register = partial(self._register, client, account)
         contact = (self._authority.contact,) if self._authority.contact else ()
         if not account.kid:
-            bound = self._authority.eab
-            eab = None if bound is None else await self._in_thread(lambda: _external(bound))
-            kid = await client.new_account(contact, eab)
-            await self._in_thread(lambda: self._accounts.save_kid(account, kid, contact))
+            await client.register()
         elif account.contact != contact:
             try:
                 await client.update_contact(contact)
@@ -130,6 +147,14 @@ class Session:
                     lambda: self._accounts.save_kid(account, account.kid, contact)
                 )
         return client
+
+    async def _register(self, client: Client, account: Account) -> None:
+        """Make the account, or ask for the one that the key has, and remember its URL."""
+        contact = (self._authority.contact,) if self._authority.contact else ()
+        bound = self._authority.eab
+        eab = None if bound is None else await self._in_thread(lambda: _external(bound))
+        kid = await client.new_account(contact, eab)
+        await self._in_thread(lambda: self._accounts.save_kid(account, kid, contact))
 
     def _account(self) -> Account:
         """The account as it is kept; the key of a new one is on disk before it is used."""
