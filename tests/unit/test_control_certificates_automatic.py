@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from shutil import rmtree
 
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,6 +13,8 @@ from revproxy.control.certificates import Certificates, load_certificates
 from revproxy.errors import ConfigErrors
 from revproxy.model.configuration import ExternalAccount, RateLimit, TlsSettings
 from revproxy.model.tls import ClientHello, Identity
+from revproxy.tls.acme.files import write_private
+from revproxy.tls.acme.record import Record
 from revproxy.tls.acme.store import Store
 from revproxy.tls.acme.wanted import all_wanted
 from revproxy.tls.certificates import Identities
@@ -48,6 +51,8 @@ class AutomaticCase(SynchronousTestCase):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_bytes(key_pem + chain_pem)
         Path(path).chmod(0o600)
+        record = Record(self.wanted.names, self.wanted.authority.directory)
+        write_private(Path(path).with_suffix(".json"), record.encode())
 
     def presented(self, certificates: Certificates, name: str = "b.test") -> Identity:
         identity = certificates.selections[ADDRESS, 443](ClientHello(name))
@@ -97,9 +102,7 @@ class AutomaticTests(AutomaticCase):
         self.issue(self.wanted.pair.cert_path)
         before = self.load()
         settings = self.whole.listeners[0].tls
-        larger = evolve(settings, acme_domains=(*settings.acme_domains, "c.test"))
-        self.whole = configuration(evolve(self.whole.listeners[0], tls=larger))
-        (self.wanted,) = all_wanted(self.whole)
+        self.use(evolve(settings, acme_domains=(*settings.acme_domains, "c.test")))
         meanwhile = self.load()
         for name in ("a.test", "b.test"):
             self.assertIs(self.presented(meanwhile, name), self.presented(before, name))
@@ -109,6 +112,29 @@ class AutomaticTests(AutomaticCase):
         issued = self.presented(after, "c.test")
         self.assertIs(self.presented(after, "a.test"), issued)
         self.assertFalse(issued.placeholder)
+
+    def test_another_authority(self) -> None:
+        """One that another authority has issued stands in for none, whichever comes first."""
+        settings = self.whole.listeners[0].tls
+        for first, second in (("staging", "production"), ("production", "staging")):
+            self.use(evolve(settings, acme_directory=first))
+            self.issue(self.wanted.pair.cert_path)
+            self.assertFalse(self.presented(self.load()).placeholder)
+            self.use(evolve(settings, acme_directory=second))
+            self.assertTrue(self.presented(self.load()).placeholder)
+            rmtree(self.folder)
+
+    def use(self, settings: TlsSettings) -> None:
+        """Let these be the listener's."""
+        self.whole = configuration(evolve(self.whole.listeners[0], tls=settings))
+        (self.wanted,) = all_wanted(self.whole)
+
+    def test_unknown_authority(self) -> None:
+        """Nor does one of which it is not known who has issued it."""
+        self.issue(str(Path(self.wanted.pair.cert_path).with_name("other.pem")), "a.test")
+        self.assertFalse(self.presented(self.load(), "a.test").placeholder)
+        Path(self.wanted.pair.cert_path).with_name("other.json").unlink()
+        self.assertTrue(self.presented(self.load(), "a.test").placeholder)
 
     def test_old_certificate_of_another_set(self) -> None:
         """One that has expired stands in for nothing."""
@@ -177,7 +203,9 @@ class PermissionTests(AutomaticCase):
             certificates = self.load()
             self.assertTrue(self.presented(certificates).placeholder)
             self.assertEqual(len(certificates.failures), 1)
-            self.assertIsNone(store.load(self.wanted.names, directory))
+            entry = store.load(self.wanted.names, directory)
+            assert entry is not None
+            self.assertIsNone(entry.certificate)
 
     def test_folders(self) -> None:
         """A folder that anybody may write in is a mistake; one of a group's is worth a remark."""
@@ -225,8 +253,7 @@ class LostTests(AutomaticCase):
 
     def test_folder_removed(self) -> None:
         """The same where the whole folder is removed."""
-        self.path.unlink()
-        self.path.parent.rmdir()
+        rmtree(self.path.parent)
         self.kept("cannot be read: No such file or directory")
 
     def test_broken(self) -> None:

@@ -127,7 +127,7 @@ class _Loading:
     failures: list[ConfigError] = field(factory=list)
     versions: dict[str, Version] = field(factory=dict)
     remarks: dict[str, None] = field(factory=dict)
-    stored: dict[Path, list[tuple[CertificatePair, Identity]]] = field(factory=dict)
+    stored: dict[tuple[Path, str], list[tuple[CertificatePair, Identity]]] = field(factory=dict)
 
     def load(self, path: str, listener: Listener) -> list[Identity]:
         """The identities of ``listener``, whose settings stand at ``path``.
@@ -162,23 +162,24 @@ class _Loading:
     def _substitutes(
         self, wanted: Wanted, tickets: bool
     ) -> Iterator[tuple[CertificatePair, Identity]]:
-        """Certificates for other sets of names that are good for some of these, the latest first.
+        """Certificates of the same authority for other sets of names that are good for some of
+        these, the latest first.
 
         A name that is added makes another set: until its certificate is there, the names that had
         one keep it.
         """
-        cache_dir = wanted.authority.cache_dir
-        if cache_dir not in self.stored:
+        kept = wanted.authority.cache_dir, wanted.authority.directory
+        if kept not in self.stored:
             found = []
-            for pair in stored_pairs(cache_dir):
+            for pair in stored_pairs(wanted.authority):
                 try:
                     one = self._stored(pair, tickets)
                 except ConfigError:
                     continue  # nobody has asked for it
                 if one.not_before <= self.now < one.not_after:
                     found.append((pair, one))
-            self.stored[cache_dir] = sorted(found, key=lambda entry: -entry[1].not_after)
-        for pair, one in self.stored[cache_dir]:
+            self.stored[kept] = sorted(found, key=lambda entry: -entry[1].not_after)
+        for pair, one in self.stored[kept]:
             if one.exact.intersection(wanted.names):
                 yield pair, one
 

@@ -18,6 +18,8 @@ from revproxy.model.configuration import (
     ExternalAccount,
     TlsSettings,
 )
+from revproxy.tls.acme.files import read_private
+from revproxy.tls.acme.record import MAX_RECORD_BYTES, parse_record
 from revproxy.tls.acme.store import MOST_ENTRIES, entry_id
 
 DIRECTORIES = {
@@ -119,13 +121,28 @@ def all_wanted(configuration: Configuration) -> list[Wanted]:
     return list(found.values())
 
 
-def stored_pairs(cache_dir: Path) -> list[CertificatePair]:
-    """The certificates that are kept in ``cache_dir``, whatever names they are for."""
-    found = sorted(islice(cache_dir.glob("certs/*.pem"), 3 * MOST_ENTRIES))
+def stored_pairs(authority: Authority) -> list[CertificatePair]:
+    """The certificates of ``authority`` that are kept, whatever names they are for.
+
+    Those of another one that are kept beside them, of a staging environment for instance, are
+    not among them, nor is one of which it is not known who has issued it.
+    """
+    found = sorted(islice(authority.cache_dir.glob("certs/*.pem"), 3 * MOST_ENTRIES))
     parts = (".previous.pem", ".key.pem")
     return [
-        CertificatePair(str(path), str(path)) for path in found if not path.name.endswith(parts)
+        CertificatePair(str(path), str(path))
+        for path in found
+        if not path.name.endswith(parts) and _directory_of(path) == authority.directory
     ]
+
+
+def _directory_of(path: Path) -> str:
+    """Where the certificate at ``path`` was ordered; ``""`` where nothing tells."""
+    try:
+        content = read_private(path.with_suffix(".json"), MAX_RECORD_BYTES)
+        return parse_record(content).directory
+    except (OSError, ValueError):
+        return ""
 
 
 def cache_dirs(wanted: Iterable[Wanted]) -> set[Path]:
