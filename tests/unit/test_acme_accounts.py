@@ -49,7 +49,7 @@ class RememberTests(AccountsCase):
         """A key is remembered before the CA knows it, and its URL afterwards."""
         self.assertEqual(self.accounts.save_key(URL, KEY), Account(URL, KEY))
         self.assertEqual(self.accounts.load(URL), Account(URL, KEY))
-        self.accounts.save_kid(URL, KID, ["mailto:a@a.test"])
+        self.accounts.save_kid(Account(URL, KEY), KID, ["mailto:a@a.test"])
         expected = Account(URL, KEY, KID, ("mailto:a@a.test",))
         self.assertEqual(self.accounts.load(URL), expected)
         self.assertEqual(self.reports, [])
@@ -57,7 +57,7 @@ class RememberTests(AccountsCase):
     def test_forget_kid(self) -> None:
         """Forgetting the URL keeps the key; it may be forgotten twice."""
         self.accounts.save_key(URL, KEY)
-        self.accounts.save_kid(URL, KID)
+        self.accounts.save_kid(Account(URL, KEY), KID)
         self.accounts.forget_kid(URL)
         self.accounts.forget_kid(URL)
         self.assertEqual(self.accounts.load(URL), Account(URL, KEY))
@@ -79,7 +79,7 @@ class RememberTests(AccountsCase):
     def test_private(self) -> None:
         """Every file is 0600 and every directory 0700; the key is in no repr."""
         self.accounts.save_key(URL, KEY)
-        self.accounts.save_kid(URL, KID)
+        self.accounts.save_kid(Account(URL, KEY), KID)
         self.accounts.save_next_key(URL, NEXT)
         modes = {path.name: path.stat().st_mode & 0o777 for path in self.root.rglob("*")}
         files = ("account.pem", "account.json", "account.next.pem")
@@ -94,6 +94,15 @@ class RememberTests(AccountsCase):
             self.accounts.save_key(URL, NEXT)
         self.assertEqual(self.accounts.load(URL), Account(URL, KEY))
 
+    def test_two_processes(self) -> None:
+        """The key of a process that was faster by a moment is not written over."""
+        self.patch(os.path, "lexists", lambda path: False)
+        self.accounts.save_key(URL, KEY)
+        with self.assertRaises(FileExistsError):
+            self.accounts.save_key(URL, NEXT)
+        self.assertEqual(self.accounts.load(URL), Account(URL, KEY))
+        self.assertEqual(os.listdir(self.folder), ["account.pem"])
+
     def test_no_key(self) -> None:
         """What is no private key is not stored."""
         for content in (b"", b"garbage"):
@@ -107,7 +116,7 @@ class RememberTests(AccountsCase):
         self.accounts.save_key(URL, KEY)
         self.crash_at("write_private")
         with self.assertRaises(KeyboardInterrupt):
-            self.accounts.save_kid(URL, KID)
+            self.accounts.save_kid(Account(URL, KEY), KID)
         self.assertEqual(self.accounts.load(URL), Account(URL, KEY))
 
     def test_sweep(self) -> None:
@@ -126,14 +135,17 @@ class RolloverTests(AccountsCase):
     def setUp(self) -> None:
         super().setUp()
         self.accounts.save_key(URL, KEY)
-        self.accounts.save_kid(URL, KID)
+        self.accounts.save_kid(Account(URL, KEY), KID)
 
     def test_promote(self) -> None:
-        """The next key is known beside the present one until it takes its place."""
+        """The next key is known beside the present one until it takes its place.
+
+        The CA is asked by the new one which account it is.
+        """
         self.accounts.save_next_key(URL, NEXT)
         self.assertEqual(self.accounts.load(URL), Account(URL, KEY, KID, (), NEXT))
         self.accounts.promote_next_key(URL)
-        self.assertEqual(self.accounts.load(URL), Account(URL, NEXT, KID))
+        self.assertEqual(self.accounts.load(URL), Account(URL, NEXT))
 
     def test_discard(self) -> None:
         """A key that was refused is given up; the present one stays."""
@@ -164,7 +176,7 @@ class BrokenTests(AccountsCase):
     def setUp(self) -> None:
         super().setUp()
         self.accounts.save_key(URL, KEY)
-        self.accounts.save_kid(URL, KID)
+        self.accounts.save_kid(Account(URL, KEY), KID)
 
     def test_broken_key(self) -> None:
         """A broken key is put aside, and a new one does not inherit its URL."""
@@ -180,7 +192,7 @@ class BrokenTests(AccountsCase):
     def test_broken_url(self) -> None:
         """A broken or foreign ``account.json`` is put aside and the CA will be asked again."""
         path = self.folder / "account.json"
-        good = {"directory": URL, "kid": KID, "contact": []}
+        good = json.loads(path.read_text())
         for change in ({"directory": STAGING}, {"kid": 1}, {"kid": None}, {"contact": "x"}):
             path.write_text(json.dumps(good | change))
             self.assertEqual(self.accounts.load(URL), Account(URL, KEY), change)
@@ -190,6 +202,26 @@ class BrokenTests(AccountsCase):
             path.chmod(0o600)
             self.assertEqual(self.accounts.load(URL), Account(URL, KEY), content[:20])
         self.assertEqual(len(self.reports), 9)
+
+    def test_broken_key_in_a_rollover(self) -> None:
+        """Where a rollover was begun, its key takes the place of a broken one."""
+        self.accounts.save_next_key(URL, NEXT)
+        (self.folder / "account.pem").write_bytes(KEY[:50])
+        for _ in range(2):
+            self.assertEqual(self.accounts.load(URL), Account(URL, NEXT))
+        self.assertFalse((self.folder / "account.next.pem").exists())
+
+    def test_url_of_another_key(self) -> None:
+        """A URL that was kept with another key, or of which that is not known, is not believed."""
+        path = self.folder / "account.json"
+        known = json.loads(path.read_text())
+        (self.folder / "account.pem").write_bytes(NEXT)  # of a backup
+        self.assertEqual(self.accounts.load(URL), Account(URL, NEXT))
+        self.assertIn("does not belong to the key in account.pem", self.reports[0])
+        del known["key"]
+        path.write_text(json.dumps(known))
+        path.chmod(0o600)
+        self.assertEqual(self.accounts.load(URL), Account(URL, NEXT))
 
     def test_open_to_others(self) -> None:
         """A key that others may read is an error and no reason for a new account."""

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import skipIf
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from revproxy.tls.acme.files import (
     TEMPORARY,
     Lock,
+    create_private,
     encode_object,
+    make_private,
     make_private_directory,
     parse_object,
     put_aside,
@@ -106,6 +109,24 @@ class WriteTests(FolderCase):
                 make_private_directory(path)
 
 
+class CreateTests(FolderCase):
+    """How private files come into being that must not replace another one."""
+
+    def test_new(self) -> None:
+        """It is there as a whole, its owner's alone, with nothing beside it."""
+        create_private(self.path, b"x")
+        self.assertEqual(read_private(self.path, 1), b"x")
+        self.assertEqual(os.listdir(self.folder), ["file"])
+
+    def test_there_already(self) -> None:
+        """What is there stays, be it a link to nowhere."""
+        self.path.symlink_to("nowhere")
+        with self.assertRaises(FileExistsError):
+            create_private(self.path, b"x")
+        self.assertTrue(self.path.is_symlink())
+        self.assertEqual(os.listdir(self.folder), ["file"])
+
+
 class ReadTests(FolderCase):
     """What is read, and what is refused with the path in the sentence."""
 
@@ -129,6 +150,44 @@ class ReadTests(FolderCase):
             self.refused(f"open to other users (mode {0o600 | bit:04o})")
         self.path.chmod(0o400)
         self.assertEqual(read_private(self.path, 1), b"x")
+
+    def test_readable(self) -> None:
+        """Where others may read it, they still may not write."""
+        write_private(self.path, b"x")
+        self.path.chmod(0o644)
+        self.assertEqual(read_private(self.path, 1, readable=True), b"x")
+        for mode in (0o620, 0o602):
+            self.path.chmod(mode)
+            with self.assertRaises(ValueError):
+                read_private(self.path, 1, readable=True)
+
+    @skipIf(os.geteuid() != 0, "only root can be somebody else")
+    def test_owner(self) -> None:
+        """A file of another user is refused; one of root's is not."""
+        write_private(self.path, b"x")
+        os.chown(self.path, 65534, 65534)
+        self.refused("belongs to another user (uid 65534)")
+        os.chown(self.path, 0, 0)
+        self.patch(os, "geteuid", lambda: 65534)
+        self.assertEqual(read_private(self.path, 1), b"x")
+
+    @skipIf(os.geteuid() != 0, "only root can be somebody else")
+    def test_before_root_is_given_up(self) -> None:
+        """Root reads the files of a user in a folder that is that user's alone."""
+        write_private(self.path, b"x")
+        for path in (self.path, self.folder):
+            os.chown(path, 65534, 65534)
+        self.refused("belongs to another user")
+        self.folder.chmod(0o755)
+        self.assertEqual(read_private(self.path, 1), b"x")
+
+    def test_made_private(self) -> None:
+        """A file that others may read is closed to them, whoever asks for it twice."""
+        write_private(self.path, b"x")
+        self.path.chmod(0o644)
+        self.assertEqual(make_private(self.path), 0o644)
+        self.assertIsNone(make_private(self.path))
+        self.assertEqual(self.path.stat().st_mode & 0o777, 0o600)
 
     def test_link(self) -> None:
         """A symbolic link is not followed, not even to a good file."""

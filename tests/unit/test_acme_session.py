@@ -170,17 +170,6 @@ class LostTests(SessionCase):
         first, second = self.keys()
         self.assertEqual(first, second)
 
-    def test_found_out_with_the_contact(self) -> None:
-        """Also where that is found out while the contact is changed."""
-        self.client()
-        self.authority = evolve(self.authority, contact="mailto:c@d.test")
-        self.begin()
-        self.there.refuse("account", 400, LOST)
-        self.assertEqual(self.failed(AcmeProblem).problem.code, "accountDoesNotExist")
-        self.forget()
-        self.client()
-        self.assertEqual(self.there.payloads("account")[-1]["contact"], ["mailto:c@d.test"])
-
     def test_key_that_went(self) -> None:
         """A key file that is broken is put aside, and another account is made."""
         self.client()

@@ -341,11 +341,21 @@ class BrokenTests(StoreCase):
         self.assertEqual(entry.record.failures, 3)
 
     def test_open_to_others(self) -> None:
-        """A key that others may read is not served, and left for somebody to look at."""
-        self.path("pem").chmod(0o640)
+        """A key that others may write is not served, and left for somebody to look at."""
+        self.path("pem").chmod(0o620)
         self.assertEqual(self.served(), OLD[0])
         self.assertTrue(self.path("pem").exists())
         self.assertIn("open to other users", self.reports[0])
+
+    def test_copied(self) -> None:
+        """One that others may read, as after a copy, is served, and closed to them with a word."""
+        self.path("pem").chmod(0o644)
+        self.assertEqual(self.served(), NEW[0])
+        self.assertEqual(self.path("pem").stat().st_mode & 0o777, 0o600)
+        (report,) = self.reports
+        self.assertIn("was open to other users (mode 0644)", report)
+        self.assertEqual(self.served(), NEW[0])
+        self.assertEqual(len(self.reports), 1)
 
     def test_broken_record(self) -> None:
         """A broken record is put aside; the certificate is served all the same."""

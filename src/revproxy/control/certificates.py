@@ -15,7 +15,8 @@ from attrs import field, frozen
 from revproxy.errors import ConfigError, ConfigErrors
 from revproxy.model.configuration import CertificatePair, Configuration, Listener, Site
 from revproxy.model.tls import Identity
-from revproxy.tls.acme.session import check_authority
+from revproxy.tls.acme.issued import stored_files
+from revproxy.tls.acme.session import check_authority, remarks_on
 from revproxy.tls.acme.wanted import Wanted, stored_pairs, wanted_by
 from revproxy.tls.certificates import Identities
 from revproxy.tls.pem import Version, file_version
@@ -35,6 +36,7 @@ class Certificates:
         uncovered: the hosts of sites that no certificate of their listener covers.
         failures: pairs whose files cannot be used now, while their last good content is served.
         versions: of every file, from before it was first read.
+        remarks: sentences about the places where certificates are kept.
     """
 
     selections: dict[tuple[str, int], Selection]
@@ -42,14 +44,16 @@ class Certificates:
     uncovered: tuple[str, ...] = ()
     failures: tuple[ConfigError, ...] = ()
     versions: Mapping[str, Version] = field(factory=dict)
+    remarks: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> list[str]:
-        """A sentence for every site without a certificate."""
-        return [
+        """A sentence for every site without a certificate, and what else an operator may mend."""
+        uncovered = [
             f"no certificate covers the site {host}: its TLS handshakes will be refused"
             for host in self.uncovered
         ]
+        return [*uncovered, *self.remarks]
 
     def renewed(self, former: Certificates) -> list[Identity]:
         """The identities of pairs whose files held something else in ``former``."""
@@ -74,6 +78,7 @@ def load_certificates(
     identities: Identities,
     now: float,
     last_good: Mapping[tuple[CertificatePair, bool], Identity] | None = None,
+    presented: Mapping[tuple[CertificatePair, bool], Identity] | None = None,
 ) -> Certificates:
     """Load every listener's certificates.
 
@@ -83,11 +88,13 @@ def load_certificates(
         now: seconds since 1970.
         last_good: what goes on being served in place of a pair that cannot be used; None makes
             such a pair an error.
+        presented: what goes on being served in place of an automatic certificate that cannot be
+            used; by default ``last_good``.
 
     Raises:
         ConfigErrors: all pairs that cannot be used.
     """
-    loading = _Loading(identities, now, last_good)
+    loading = _Loading(identities, now, last_good, presented or last_good or {})
     selections: dict[tuple[str, int], Selection] = {}
     uncovered: dict[str, None] = {}
     for index, listener in enumerate(configuration.listeners):
@@ -103,6 +110,7 @@ def load_certificates(
         tuple(uncovered),
         tuple(loading.failures),
         loading.versions,
+        tuple(loading.remarks),
     )
 
 
@@ -113,11 +121,13 @@ class _Loading:
     identities: Identities
     now: float
     last_good: Mapping[tuple[CertificatePair, bool], Identity] | None
+    presented: Mapping[tuple[CertificatePair, bool], Identity]
     served: Served = field(factory=dict)
     errors: list[ConfigError] = field(factory=list)
     failures: list[ConfigError] = field(factory=list)
     versions: dict[str, Version] = field(factory=dict)
-    stored: dict[Path, list[tuple[CertificatePair, Identity]]] = field(factory=dict)
+    remarks: dict[str, None] = field(factory=dict)
+    stored: dict[tuple[Path, str], list[tuple[CertificatePair, Identity]]] = field(factory=dict)
 
     def load(self, path: str, listener: Listener) -> list[Identity]:
         """The identities of ``listener``, whose settings stand at ``path``.
@@ -132,10 +142,12 @@ class _Loading:
                 loaded.append(identity)
         all_wanted = wanted_by(listener.tls, plain_port=bool(listener.http_port))
         if all_wanted and self.last_good is None:
+            authority = all_wanted[0].authority
             self.errors.extend(
                 ConfigError(f"{path}.{key}", message)
-                for key, message in check_authority(all_wanted[0].authority)
+                for key, message in check_authority(authority)
             )
+            self.remarks.update(dict.fromkeys(remarks_on(authority)))
         for wanted in all_wanted:
             tickets = listener.tls.session_tickets
             identity = self._load_issued(wanted, tickets)
@@ -150,45 +162,53 @@ class _Loading:
     def _substitutes(
         self, wanted: Wanted, tickets: bool
     ) -> Iterator[tuple[CertificatePair, Identity]]:
-        """Certificates for other sets of names that are good for some of these, the latest first.
+        """Certificates of the same authority for other sets of names that are good for some of
+        these, the latest first.
 
         A name that is added makes another set: until its certificate is there, the names that had
         one keep it.
         """
-        cache_dir = wanted.authority.cache_dir
-        if cache_dir not in self.stored:
+        kept = wanted.authority.cache_dir, wanted.authority.directory
+        if kept not in self.stored:
             found = []
-            for pair in stored_pairs(cache_dir):
+            for pair in stored_pairs(wanted.authority):
                 try:
-                    one = self.identities.load(
-                        pair, now=self.now, session_tickets=tickets, automatic=True
-                    )
+                    one = self._stored(pair, tickets)
                 except ConfigError:
                     continue  # nobody has asked for it
                 if one.not_before <= self.now < one.not_after:
                     found.append((pair, one))
-            self.stored[cache_dir] = sorted(found, key=lambda entry: -entry[1].not_after)
-        for pair, one in self.stored[cache_dir]:
+            self.stored[kept] = sorted(found, key=lambda entry: -entry[1].not_after)
+        for pair, one in self.stored[kept]:
             if one.exact.intersection(wanted.names):
                 yield pair, one
 
     def _load_issued(self, wanted: Wanted, tickets: bool) -> Identity:
-        """The certificate that was issued, the one before it, or a placeholder.
+        """The certificate that was issued, what is served now, the one before, or a placeholder.
 
         An expired one is better than none: its renewal is under way.
         """
         path = wanted.pair.cert_path
         self.versions.setdefault(path, file_version(path))
+        good = self.presented.get((wanted.pair, tickets))
+        if good is not None and good.placeholder:
+            good = None
         for pair in (wanted.pair, wanted.previous):
             try:
-                return self.identities.load(
-                    pair, now=self.now, session_tickets=tickets, automatic=True
-                )
+                return self._stored(pair, tickets)
             except ConfigError as error:
-                if file_version(pair.cert_path) is not None:
+                # Until something has been issued, no file is nothing wrong.
+                if good is not None or file_version(pair.cert_path) is not None:
                     self.failures.append(error)
+            if good is not None:
+                return good
         return self.identities.placeholders.get(
             wanted.names, now=self.now, source=path, session_tickets=tickets
+        )
+
+    def _stored(self, pair: CertificatePair, tickets: bool) -> Identity:
+        return self.identities.of(
+            stored_files(pair), now=self.now, session_tickets=tickets, automatic=True
         )
 
     def _load_pair(self, path: str, pair: CertificatePair, tickets: bool) -> Identity | None:

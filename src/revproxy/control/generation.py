@@ -67,6 +67,7 @@ class Generations:
         gate: of all ports.
         tls_ports: of the listeners, by address and port; they are told of new certificates.
         adopted: called after each swap.
+        failed: told of the files of certificates that cannot be used, of each once.
 
     Raises:
         ConfigErrors: a certificate or a log file cannot be used, or there are too few descriptors.
@@ -85,6 +86,7 @@ class Generations:
     ) -> None:
         self._answering = answering
         self.adopted: Callable[[], None] = lambda: None
+        self.failed: Callable[[Collection[str]], None] = lambda paths: None
         self._writer = writer
         self._descriptors = descriptors
         self._wall = wall
@@ -93,33 +95,40 @@ class Generations:
         self.connections = connections
         self.gate = gate
         self.tls_ports: dict[tuple[str, int], TlsPort] = {}
-        self.current = self.build(configuration, number=1)
+        self.current = self._built(configuration, 1, None, {})
         self.router = ResourceRouter(self.current.compiled.plan)
         self.adopt(self.current)
 
     def build(
-        self,
-        configuration: Configuration,
-        number: int | None = None,
-        *,
-        last_good: Served | None = None,
+        self, configuration: Configuration, *, last_good: Served | None = None
     ) -> Generation:
         """Build the next generation. Nothing that is served changes, so a thread may do it.
 
         Args:
             configuration: that is to be served.
-            number: of the generation; by default the next one.
             last_good: what goes on being served where a pair cannot be used.
 
         Raises:
             ConfigErrors: a certificate or a log file of a site cannot be used, or there are too
                 few descriptors.
         """
+        current = self.current
+        return self._built(
+            configuration, current.number + 1, last_good, current.certificates.served
+        )
+
+    def _built(
+        self,
+        configuration: Configuration,
+        number: int,
+        last_good: Served | None,
+        presented: Served,
+    ) -> Generation:
         _check(self._writer.unopened(_log_files(configuration)))
         return Generation(
-            self.current.number + 1 if number is None else number,
+            number,
             configuration,
-            load_certificates(configuration, self._identities, self._wall(), last_good),
+            load_certificates(configuration, self._identities, self._wall(), last_good, presented),
             self.workshop.compile(configuration),
             connections_allowed(
                 configuration.limits, self._descriptors, len(_log_files(configuration))
@@ -163,9 +172,10 @@ class Generations:
         self.gate.left()
         self._answering.keep(cache_dirs(all_wanted(generation.configuration)))
         self.router.plan = generation.compiled.plan
-        self.current = generation
+        former, self.current = self.current, generation
         self._present(generation.certificates)
         self.adopted()
+        self._tell_failed(former.certificates)
 
     def reload_certificates(self) -> Certificates:
         """Read the certificates of the present generation again, for :meth:`adopt_certificates`.
@@ -179,8 +189,15 @@ class Generations:
 
     def adopt_certificates(self, certificates: Certificates) -> None:
         """Present ``certificates`` from the next handshake on."""
-        self.current = evolve(self.current, certificates=certificates)
+        former, self.current = self.current, evolve(self.current, certificates=certificates)
         self._present(certificates)
+        self._tell_failed(former.certificates)
+
+    def _tell_failed(self, former: Certificates) -> None:
+        known = {error.path for error in former.failures}
+        failed = {error.path for error in self.current.certificates.failures} - known
+        if failed:
+            self.failed(failed)
 
     def _present(self, certificates: Certificates) -> None:
         for where, port in self.tls_ports.items():

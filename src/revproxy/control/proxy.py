@@ -117,6 +117,7 @@ class Proxy(MultiService):
         self.reload = Reload(read, self.generations, self._in_thread, self.log, self.notifier)
         self.renewals = self._renewals(wall)
         self.generations.adopted = self.renewals.refresh
+        self.generations.failed = self.renewals.look
         timeout = configuration.shutdown_timeout_secs
         self.drain = Drain(reactor, self.router, self.connections, self.gate, self.log, timeout)
         self.ports = self._ports()

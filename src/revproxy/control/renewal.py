@@ -1,65 +1,38 @@
-"""One automatic certificate, from its first order on: when the next attempt is made, and what it
-comes to.
+"""One automatic certificate, from its first order on: when the next attempt is made.
 
-Owns the loop, and what is said about its turns. Refuses to know other certificates, and how an
-order goes.
+Owns the loop, its locks and who asks for an attempt; what is done in a turn is in
+``renewal_orders.py``. Refuses to know other certificates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from contextlib import suppress
-from typing import Any
+from collections.abc import Callable
 
-from attrs import evolve
-from cryptography import x509
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure as Failed
 
-from revproxy.control.order_errors import (
-    EXPECTED,
-    VALIDATION_CODES,
-    code_of,
-    names_of,
-    passes,
-    retry_after_of,
-)
-from revproxy.control.renewal_telling import Telling
-from revproxy.control.renewal_tools import Attempt, Tools, told_moment
+from revproxy.control.lock_wait import ANSWER_SECS, NAMES_SECS, TOLD_SECS, Takeable, take
+from revproxy.control.renewal_orders import RenewalOrders
+from revproxy.control.renewal_tools import Attempt, Tools
 from revproxy.policy.renewal import (
     MOST_CHECK,
     MOST_WAIT,
-    Failure,
     believed,
-    failure_of,
-    lateness,
-    moment_in_window,
-    next_attempt,
-    next_check,
     renewal_moment,
     soonest,
 )
-from revproxy.tls.acme.issue import CHALLENGES
-from revproxy.tls.acme.problem import AcmeProblem, CannotReach
-from revproxy.tls.acme.record import Record
+from revproxy.tls.acme.name_lock import NameLock
 from revproxy.tls.acme.session import Session
-from revproxy.tls.acme.store import Entry, Store
+from revproxy.tls.acme.store import Store
 from revproxy.tls.acme.wanted import Wanted
 
 LOOK_SECS = 3600.0
 """The longest that is waited without a look at the clock, which may be set at any time."""
 
-LOCK_SECS = 1.0
-"""Between two tries to take the lock that another process holds."""
-
-ORDER_SECS = 900.0
-"""For an order in all."""
-
 _log = Logger()
 
 
-class Renewal:
+class Renewal(RenewalOrders):
     """See the module.
 
     Args:
@@ -67,29 +40,32 @@ class Renewal:
         session: with its authority.
         store: where it is kept.
         tools: shared.
+        dry_run: whether it is for show.
 
     Attributes:
         wanted: as given.
         entry: what the store has; its record has what is known.
     """
 
-    def __init__(self, wanted: Wanted, session: Session, store: Store, tools: Tools) -> None:
-        self.wanted = wanted
-        self.entry = Entry(wanted.id, Record(wanted.names, wanted.authority.directory))
-        self._session = session
-        self._store = store
-        self._tools = tools
+    def __init__(
+        self,
+        wanted: Wanted,
+        session: Session,
+        store: Store,
+        tools: Tools,
+        *,
+        dry_run: bool = False,
+    ) -> None:
+        super().__init__(wanted, session, store, tools, dry_run=dry_run)
         self._asked: list[Deferred[Attempt]] = []
         self._sleeping: Deferred[None] | None = None
-        self._unsaved: Record | None = None
-        self._telling = Telling(wanted.names[0], tools.log, tools.wall)
 
     # For others
 
     @property
     def next_moment(self) -> float:
         """When there is something to do, in seconds since 1970; 0 for at once."""
-        if self._asked:
+        if self._asked or self._lost:
             return 0.0
         if self.entry.certificate is None:
             return self.order_at
@@ -118,36 +94,35 @@ class Renewal:
         self._wake()
         return asked
 
+    def look(self) -> None:
+        """See whether the certificate is still there, and order another one if it is not."""
+        self._lost = True
+        self._wake()
+
     async def once(self) -> Attempt:
         """Make one attempt, and no other."""
-        await self._load()
-        return await self._attempt()
+        await self._tools.slots.acquire()
+        try:
+            await self._load()
+            return await self._attempt()
+        finally:
+            self._tools.slots.release()
 
     async def run(self) -> None:
         """Keep the certificate, until cancelled."""
         try:
             await self._load()
             while True:
-                self._telling.late(self.entry.certificate)
+                self._reports.late(self.entry.certificate)
                 wait = self.next_moment - self._tools.wall()
                 if wait > 0:
                     await self._sleep(min(wait, LOOK_SECS))
                 else:
                     await self._guarded()
         finally:
-            for one in self._asked:
-                one.callback(Attempt("it is not kept any more"))
+            self._answer(Attempt("it is not kept any more"))
 
     # The loop
-
-    async def _load(self) -> None:
-        names, directory = self.wanted.names, self.wanted.authority.directory
-        found = await self._tools.in_thread(lambda: self._store.load(names, directory))
-        if found is not None:
-            self.entry = found
-        if self._unsaved is not None:
-            # What the disk has is older: going by it, the authority would be asked at once.
-            self.entry = evolve(self.entry, record=self._unsaved)
 
     async def _sleep(self, seconds: float) -> None:
         self._sleeping = sleeping = Deferred[None]()
@@ -176,198 +151,67 @@ class Renewal:
 
     async def _locked(self) -> None:
         """One turn, while no other process works on the same certificate."""
+        self._lost = False
         lock = self._store.lock(self.wanted.names, self.wanted.authority.directory)
+        names = NameLock(self.wanted.authority.cache_dir, self.wanted.names)
         try:
-            while not await self._tools.in_thread(lock.try_acquire):
-                await self._sleep(LOCK_SECS)
+            await self._take(lock, self._tell_held(f"another process holds {lock.path}"))
             held = self.entry.certificate
             await self._load()
             if self.entry.certificate != held:
                 await self._tools.serve()  # another process has got it
-            await self._in_slot()
+            order = bool(self._asked) or self.order_at <= self._tools.wall()
+            if order:
+                # Without them after that time: nobody waits for a stopped process for good.
+                await self._take(names, lambda seconds: seconds < NAMES_SECS)
+            await self._in_slot(order)
         except OSError as error:
-            await self._failed(error)
+            self._answer(await self._failed(error))
         finally:
-            lock.release()
+            names.close()
+            lock.close()
 
-    async def _in_slot(self) -> None:
+    async def _take(self, lock: Takeable, held: Callable[[float], bool]) -> None:
+        await take(lock, self._tools.reactor, self._tools.in_thread, self._sleep, held)
+
+    def _tell_held(self, error: str) -> Callable[[float], bool]:
+        """What tells the log, and those who have asked, that a lock is held."""
+        told = False
+
+        def held(seconds: float) -> bool:
+            nonlocal told
+            self._reports.late(self.entry.certificate)
+            if seconds >= ANSWER_SECS:
+                self._answer(Attempt(error))
+            if seconds >= TOLD_SECS and not told:
+                told = True
+                self._record("warn", "waiting", ("error", error))
+            return True
+
+        return held
+
+    async def _in_slot(self, order: bool) -> None:
         """One turn, of few at once; who waits for another process holds no slot."""
         await self._tools.slots.acquire()
         try:
-            await self._turn()
+            await self._turn(order)
         finally:
             self._tools.slots.release()
 
-    async def _turn(self) -> None:
-        now = self._tools.wall()
-        if self._asked or self.order_at <= now:
+    async def _turn(self, order: bool) -> None:
+        if order:
             asked, self._asked = self._asked, []
             attempt = Attempt("the process is about to end")
             try:
                 attempt = await self._attempt()
             finally:
-                for one in asked:
-                    one.callback(attempt)
-        elif self.next_moment <= now:
-            await self._look_at_suggestion()
+                self._answer(attempt, asked)
+        elif self.entry.certificate is not None and self.next_moment <= self._tools.wall():
+            await self._look_at_suggestion(self.entry.certificate)
 
-    # What is done in a turn
-
-    async def _look_at_suggestion(self) -> None:
-        """Ask the authority when to renew (RFC 9773 4.2); no answer is none."""
-        certificate = self.entry.certificate
-        assert certificate is not None
-        window = None
-        try:
-            client = await self._session.client()
-            (leaf, *_) = x509.load_pem_x509_certificates(certificate.chain_pem)
-            window = await client.renewal_window(leaf)
-        except (AcmeProblem, CannotReach, OSError, ValueError) as error:
-            self._telling.record("debug", "suggestion", ("error", str(error)))
-        now, record = self._tools.wall(), self.entry.record
-        retry_after = None if window is None else window.retry_after
-        record = evolve(record, check_at=next_check(now, retry_after))
-        if window is not None and (window.start, window.end) != record.window:
-            moment = moment_in_window(window.start, window.end, now, self._tools.random())
-            record = evolve(record, window=(window.start, window.end), renew_at=moment)
-            self._telling.record("info", "suggestion", ("renew_at", told_moment(moment)))
-        await self._save(record)
-
-    async def _attempt(self) -> Attempt:
-        """Order all names; where some of them stand in the way of the others, these alone."""
-        try:
-            return await self._order(self.wanted.names)
-        except CancelledError:
-            raise
-        except Exception as error:
-            first = error
-        bad = names_of(first, self.wanted.names)
-        rest = tuple(name for name in self.wanted.names if name not in bad)
-        alone = not passes(first) and not self._good_for(bad)
-        if rest and rest != self.wanted.names and alone and not self._serves(rest):
-            try:
-                await self._order(rest)
-            except CancelledError:
-                raise
-            except Exception as error:
-                self._telling.record(
-                    "warn", "failed", ("for", ",".join(rest)), ("error", str(error))
-                )
-        return await self._failed(first)
-
-    def _good_for(self, names: frozenset[str]) -> bool:
-        """Whether the certificate has one of ``names``, which the next one would be without, and
-        some life left to wait for a better day.
-        """
-        certificate = self.entry.certificate
-        if certificate is None or not certificate.names & names:
-            return False
-        validity = certificate.not_before, certificate.not_after
-        return lateness(*validity, self._tools.wall()) != "error"
-
-    def _serves(self, names: tuple[str, ...]) -> bool:
-        """Whether the certificate covers ``names`` and is not due."""
-        certificate = self.entry.certificate
-        if certificate is None or not certificate.names.issuperset(names):
-            return False
-        renew = renewal_moment(
-            certificate.not_before, certificate.not_after, self.entry.record.renew_at
-        )
-        return renew > self._tools.wall()
-
-    async def _order(self, names: tuple[str, ...]) -> Attempt:
-        began = self._tools.reactor.seconds()
-        challenge = self._challenge()
-        issue = await self._tools.issue(self.wanted, self._session, self._store, names, challenge)
-        self._telling.skew(issue.client.clock_skew)
-        record = evolve(self.entry.record, profile=self.wanted.profile)
-        try:
-            entry = await self._in_time(issue.run(record, self.entry.order_key_pem))
-        except CancelledError:
-            raise
-        except Exception:
-            await self._recall_order()
-            raise
-        self.entry, self._unsaved = entry, None
-        certificate = self.entry.certificate
-        assert certificate is not None
-        await self._tools.serve()
-        self._telling.record(
-            "info",
-            "issued",
-            ("for", ",".join(names)),
-            ("not_after", told_moment(certificate.not_after)),
-            ("challenge", challenge),
-            ("secs", round(self._tools.reactor.seconds() - began, 1)),
-        )
-        return Attempt(not_after=certificate.not_after)
-
-    def _in_time(self, running: Coroutine[Any, Any, Entry]) -> Deferred[Entry]:
-        """Give an order up that takes too long: others wait for its slot."""
-
-        def too_long(_: Entry | Failed, secs: float) -> Entry:
-            raise CannotReach(self.wanted.authority.directory, f"no certificate in {secs:.0f} s")
-
-        order = Deferred.fromCoroutine(running)
-        return order.addTimeout(ORDER_SECS, self._tools.reactor, too_long)
-
-    async def _recall_order(self) -> None:
-        """After a failure: an order may be open by now, to be gone on with, or none any more."""
-        profile = self.entry.record.profile
-        with suppress(OSError):
-            await self._load()
-        if not self.entry.record.order_url:
-            self.entry = evolve(self.entry, record=evolve(self.entry.record, profile=profile))
-
-    def _challenge(self) -> str:
-        """The one that is configured; after every other failed validation the other one."""
-        other = next(kind for kind in CHALLENGES if kind != self.wanted.challenge)
-        record = self.entry.record
-        failed = record.last_failure in VALIDATION_CODES and record.failures % 2
-        swap = self.wanted.both_challenges and failed
-        return other if swap else self.wanted.challenge
-
-    async def _failed(self, error: Exception) -> Attempt:
-        """Say what has failed, and when the next attempt is made; also to a later process."""
-        code, retry_after = code_of(error), retry_after_of(error)
-        failure = failure_of(code)
-        if not isinstance(error, EXPECTED):
-            _log.failure("while a certificate was ordered", Failed(error))
-        if failure is Failure.ACCOUNT_MISSING:
-            await self._session.forget_account()
-        now, record, certificate = self._tools.wall(), self.entry.record, self.entry.certificate
-        moment = next_attempt(
-            failure,
-            record.failures + 1,
-            now,
-            self._tools.random(),
-            retry_after=retry_after,
-            validity=None
-            if certificate is None
-            else (certificate.not_before, certificate.not_after),
-            repeated=record.last_failure == code,
-        )
-        told = str(error) or type(error).__name__
-        level = "error" if failure.loud else "warn"
-        more = (("error", told), ("next_attempt", told_moment(moment)))
-        self._telling.record(level, "failed", ("failures", record.failures + 1), *more)
-        await self._save(
-            evolve(
-                record,
-                failures=record.failures + 1,
-                last_failure=code,
-                last_error=told,
-                next_attempt=moment,
-            )
-        )
-        return Attempt(error=told)
-
-    async def _save(self, record: Record) -> None:
-        """Keep ``record``; where the disk does not take it, at least for this process."""
-        self.entry = evolve(self.entry, record=record)
-        self._unsaved = record
-        try:
-            await self._tools.in_thread(lambda: self._store.save_record(record))
-            self._unsaved = None
-        except (OSError, ValueError) as error:
-            self._telling.record("error", "store", ("error", str(error)))
+    def _answer(self, attempt: Attempt, asked: list[Deferred[Attempt]] | None = None) -> None:
+        """Tell those who have asked, by default all, what has come of it."""
+        if asked is None:
+            asked, self._asked = self._asked, []
+        for one in asked:
+            one.callback(attempt)

@@ -6,7 +6,7 @@ due, and how an order goes.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from pathlib import Path
 from random import SystemRandom
 from typing import Any
@@ -14,15 +14,18 @@ from typing import Any
 from attrs import evolve
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredSemaphore
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from revproxy.control.lock_wait import NAMES_SECS, take
 from revproxy.control.renewal import Renewal
 from revproxy.control.renewal_tools import Attempt, Tools
 from revproxy.control.threads import InThread
 from revproxy.model.seams import AccessLog
 from revproxy.tls.acme.answering import Answering
 from revproxy.tls.acme.issue import Issue
+from revproxy.tls.acme.name_lock import NameLock
 from revproxy.tls.acme.requests import Requests
 from revproxy.tls.acme.session import Session
 from revproxy.tls.acme.store import Store
@@ -113,6 +116,12 @@ class Renewals(Service):
                 renewal = Renewal(one, self._session(one.authority), self._store(one), tools)
                 self._running[one] = renewal, self._begin(renewal.run())
 
+    def look(self, paths: Collection[str]) -> None:
+        """See what has become of the certificates in ``paths``, which cannot be used."""
+        for renewal in self.kept():
+            if renewal.wanted.pair.cert_path in paths:
+                renewal.look()
+
     def kept(self) -> Iterable[Renewal]:
         """Those that are running."""
         return [renewal for renewal, _ in self._running.values()]
@@ -146,10 +155,25 @@ class Renewals(Service):
         rehearsed = evolve(wanted, authority=trial)
         tools = self._tools(authority.cache_dir, _nothing)
         session = Session(trial, self._make_requests, self._in_thread, self._report)
+        names = NameLock(authority.cache_dir, wanted.names)
         try:
-            return await Renewal(rehearsed, session, self._store(rehearsed), tools).once()
+            if not await self._take(names):
+                return Attempt("another order for some of the names is under way")
+            store = self._store(rehearsed)
+            return await Renewal(rehearsed, session, store, tools, dry_run=True).once()
+        except OSError as error:
+            return Attempt(str(error))
         finally:
+            names.close()
             await session.close()
+
+    async def _take(self, names: NameLock) -> bool:
+        async def pause(seconds: float) -> None:
+            await deferLater(self._reactor, seconds)
+
+        return await take(
+            names, self._reactor, self._in_thread, pause, lambda seconds: seconds < NAMES_SECS
+        )
 
     def _tools(self, cache_dir: Path, serve: Callable[[], Awaitable[None]]) -> Tools:
         """What a renewal needs; its challenges are answered from ``cache_dir``."""

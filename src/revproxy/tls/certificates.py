@@ -133,15 +133,28 @@ class Identities:
         now: float,
         alpn: tuple[str, ...] = HTTP,
         session_tickets: bool = True,
-        automatic: bool = False,
     ) -> Identity:
         """The same as :func:`load_identity`, sharing what is loaded already.
 
-        The files are read every time. The dates of a certificate that is being served already
-        are not judged again: it may expire while it is, and that must stand in the way of no
-        other change. Those of one that is renewed by itself, ``automatic``, never are.
+        The files are read every time.
         """
-        files = read_pair(pair)
+        return self.of(read_pair(pair), now=now, alpn=alpn, session_tickets=session_tickets)
+
+    def of(
+        self,
+        files: CertificateFiles,
+        *,
+        now: float,
+        alpn: tuple[str, ...] = HTTP_1_1,
+        session_tickets: bool = True,
+        automatic: bool = False,
+    ) -> Identity:
+        """The identity of files that have been read.
+
+        The dates of a certificate that is being served already are not judged again: it may
+        expire while it is, and that must stand in the way of no other change. Those of one that
+        is renewed by itself, ``automatic``, never are.
+        """
         key = (content_of(files), alpn, session_tickets, automatic)
         period = ticket_period(now)
         identity = self._loaded.get((key, period))

@@ -1,15 +1,14 @@
 """Accounts at certificate authorities, on disk.
 
-Owns which key and which account URL belong to a directory URL, and the order of writes that loses
-neither in a crash: a key is on disk before the CA hears of it. Refuses to know the protocol. No
-message contains a byte of a key.
+Owns which key and which account URL belong to a directory URL and to each other, and the order of
+writes that loses neither in a crash: a key is on disk before the CA hears of it. Refuses to know
+the protocol. No message contains a byte of a key.
 
 Everything blocks on the disk.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,11 +16,12 @@ from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from revproxy.tls.acme.files import (
+    create_private,
     encode_object,
     parse_object,
     put_aside,
@@ -31,6 +31,7 @@ from revproxy.tls.acme.files import (
     synchronise_directory,
     write_private,
 )
+from revproxy.tls.acme.jws import AccountKey
 
 MAX_KEY_BYTES = 16 * 1024
 """The largest key file that is read; RSA of 4096 bits takes 3 KiB."""
@@ -86,8 +87,9 @@ class Accounts:
     def load(self, directory_url: str) -> Account | None:
         """The account at ``directory_url``; ``None`` when there is no key that can be read.
 
-        A broken key is put aside and counts as none, a broken ``account.json`` as one that was
-        never written.
+        A broken key is put aside and counts as none, but where a rollover was begun its key is
+        taken. An ``account.json`` that is broken or about another key counts as one that was
+        never written: another process or a backup may have put the key there.
 
         Raises:
             OSError: a file is there and cannot be read. No new account may be made for that:
@@ -97,36 +99,42 @@ class Accounts:
         folder = self.folder(directory_url)
         key_pem = self._key(folder / "account.pem")
         next_key_pem = self._key(folder / "account.next.pem")
+        if key_pem is None and next_key_pem is not None:
+            self._report(f"{folder / 'account.next.pem'} takes the place of account.pem")
+            (folder / "account.next.pem").replace(folder / "account.pem")
+            synchronise_directory(folder)
+            key_pem, next_key_pem = next_key_pem, None
         if key_pem is None:
             return None
-        kid, contact = self._known(folder / "account.json", directory_url)
-        return Account(directory_url, key_pem, kid, contact, next_key_pem)
+        account = Account(directory_url, key_pem, next_key_pem=next_key_pem)
+        return self._with_known(folder / "account.json", account)
 
     def save_key(self, directory_url: str, key_pem: bytes) -> Account:
         """Keep the key of a new account; to be called before newAccount.
 
         Raises:
-            FileExistsError: there is a key already; an account's key is never written over.
+            FileExistsError: there is a key already, possibly another process's; an account's key
+                is never written over.
             OSError: it cannot be written.
             ValueError: ``key_pem`` is no unencrypted private key.
         """
         _see_that_key(key_pem)
-        folder = self.folder(directory_url)
-        path = folder / "account.pem"
-        if os.path.lexists(path):
-            raise FileExistsError(f"{path} is there already")
-        remove(folder / "account.json")  # of a key that was put aside
-        write_private(path, key_pem)
+        create_private(self.folder(directory_url) / "account.pem", key_pem)
         return Account(directory_url, key_pem)
 
-    def save_kid(self, directory_url: str, kid: str, contact: Sequence[str] = ()) -> None:
-        """Remember the URL of the account, and the contact that the CA was given.
+    def save_kid(self, account: Account, kid: str, contact: Sequence[str] = ()) -> None:
+        """Remember the URL of ``account``, and the contact that the CA was given.
 
         Raises:
             OSError: it cannot be written.
         """
-        known = {"directory": directory_url, "kid": kid, "contact": list(contact)}
-        write_private(self.folder(directory_url) / "account.json", encode_object(known))
+        known = {
+            "directory": account.directory,
+            "kid": kid,
+            "contact": list(contact),
+            "key": _thumbprint(account.key_pem),
+        }
+        write_private(self.folder(account.directory) / "account.json", encode_object(known))
 
     def forget_kid(self, directory_url: str) -> None:
         """Forget the account's URL, which the CA does not know any more; the key is kept.
@@ -145,13 +153,12 @@ class Accounts:
             ValueError: ``key_pem`` is no unencrypted private key.
         """
         _see_that_key(key_pem)
-        path = self.folder(directory_url) / "account.next.pem"
-        if os.path.lexists(path):
-            raise FileExistsError(f"{path} is there already")
-        write_private(path, key_pem)
+        create_private(self.folder(directory_url) / "account.next.pem", key_pem)
 
     def promote_next_key(self, directory_url: str) -> None:
         """Make the next key the account's, which the CA has accepted.
+
+        Its URL is forgotten: the CA tells it to whoever has the key (RFC 8555 7.3.1).
 
         Raises:
             OSError: there is none, or it cannot be renamed.
@@ -185,24 +192,35 @@ class Accounts:
             return None
         return key_pem
 
-    def _known(self, path: Path, directory_url: str) -> tuple[str, tuple[str, ...]]:
-        """The account's URL and its contact; ``""`` and none where they are not known."""
+    def _with_known(self, path: Path, account: Account) -> Account:
+        """``account`` with its URL and its contact, where they are known."""
         try:
             known = parse_object(read_private(path, MAX_ACCOUNT_BYTES))
             kid, contact = known.get("kid"), known.get("contact", [])
-            if known.get("directory") != directory_url or not isinstance(kid, str):
+            if known.get("directory") != account.directory or not isinstance(kid, str):
                 raise ValueError("does not belong to this directory")
+            if known.get("key") != _thumbprint(account.key_pem):
+                raise ValueError("does not belong to the key in account.pem")
             if not isinstance(contact, list):
                 raise ValueError("has no list of contacts")
-            return kid, tuple(each for each in contact if isinstance(each, str))
         except FileNotFoundError:
-            return "", ()
+            return account
         except (OSError, ValueError) as error:
             self._report(f"{path} is ignored, the CA will be asked for the account: {error}")
             # Not worth more: asking gives the same again.
             with suppress(OSError):
                 put_aside(path)
-            return "", ()
+            return account
+        told = tuple(each for each in contact if isinstance(each, str))
+        return evolve(account, kid=kid, contact=told)
+
+
+def _thumbprint(key_pem: bytes) -> str:
+    """What tells one key from another (RFC 7638); ``""`` of one that no account can have."""
+    try:
+        return AccountKey.from_pem(key_pem).thumbprint()
+    except ValueError:
+        return ""
 
 
 def _see_that_key(key_pem: bytes) -> None:

@@ -16,11 +16,20 @@ import os
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import chain, islice
 from pathlib import Path
 from tempfile import mkstemp
+from threading import Event
+from threading import Lock as ThreadLock
 
 TEMPORARY = ".unfinished-"
 """What the names of files begin with that are being written, or were when a process died."""
+
+MOST_FOLDERS = 1000
+"""Whose permissions are looked at."""
+
+_OPEN = stat.S_IRWXG | stat.S_IRWXO
+_WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 
 BROKEN = ".broken"
 """What is added to the name of a file that nothing could be made of."""
@@ -65,13 +74,8 @@ def write_private(path: Path, content: bytes) -> None:
         OSError: it cannot be written; the old file is still there, or, if only the directory
             could not be synchronised, the new one.
     """
-    make_private_directory(path.parent)
-    descriptor, temporary = mkstemp(prefix=TEMPORARY, dir=path.parent)
+    temporary = _written_beside(path, content)
     try:
-        with open(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         with suppress(OSError):
@@ -80,19 +84,52 @@ def write_private(path: Path, content: bytes) -> None:
     synchronise_directory(path.parent)
 
 
-def read_private(path: Path, limit: int) -> bytes:
+def create_private(path: Path, content: bytes) -> None:
+    """The same as :func:`write_private` where there is no file yet.
+
+    Raises:
+        FileExistsError: there is one, possibly since a moment ago; it stays as it is.
+        OSError: it cannot be written.
+    """
+    temporary = _written_beside(path, content)
+    try:
+        os.link(temporary, path)  # a rename would replace what another process has just made
+    finally:
+        with suppress(OSError):
+            os.unlink(temporary)
+    synchronise_directory(path.parent)
+
+
+def _written_beside(path: Path, content: bytes) -> str:
+    """A new file with ``content`` in the directory of ``path``, which is made."""
+    make_private_directory(path.parent)
+    descriptor, temporary = mkstemp(prefix=TEMPORARY, dir=path.parent)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+    return temporary
+
+
+def read_private(path: Path, limit: int, *, readable: bool = False) -> bytes:
     """The content of a file that belongs to this user alone.
 
     Args:
         path: the file itself: a symbolic link is not followed, for it may have been placed by
             somebody else.
         limit: the most bytes it may have.
+        readable: whether others may be able to read it, as after a copy; never to write to it.
 
     Raises:
         FileNotFoundError: there is none.
         OSError: it cannot be opened or read.
-        ValueError: it is a symbolic link, no regular file, open to the group or to others, or
-            larger than ``limit``; with the path in the sentence.
+        ValueError: it is a symbolic link, no regular file, another user's, open to the group or
+            to others, or larger than ``limit``; with the path in the sentence.
     """
     # O_NONBLOCK: a FIFO would make us wait for its writer.
     try:
@@ -102,18 +139,66 @@ def read_private(path: Path, limit: int) -> bytes:
             raise ValueError(f"{path} is a symbolic link") from None
         raise
     with open(descriptor, "rb") as file:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
+        status = os.fstat(descriptor)
+        mode = stat.S_IMODE(status.st_mode)
+        if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"{path} is not a regular file")
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        if not _is_ours(path, status.st_uid):
+            raise ValueError(f"{path} belongs to another user (uid {status.st_uid})")
+        if mode & (_WRITABLE if readable else _OPEN):
             raise ValueError(
-                f"{path} is open to other users (mode {stat.S_IMODE(mode):04o}): "
+                f"{path} is open to other users (mode {mode:04o}): "
                 "take the file away, or, if nobody has read it, chmod 0600"
             )
         content = file.read(limit + 1)
     if len(content) > limit:
         raise ValueError(f"{path} is larger than {limit} bytes")
     return content
+
+
+def _is_ours(path: Path, owner: int) -> bool:
+    """Whether a file of ``owner`` was written by who may."""
+    ours = os.geteuid()
+    if owner in {ours, 0}:
+        return True
+    # A process that is to become another user reads that user's files while it is still root.
+    folder = path.parent.stat()
+    return ours == 0 and folder.st_uid == owner and not folder.st_mode & _WRITABLE
+
+
+def make_private(path: Path) -> int | None:
+    """Take a file away from all but its owner.
+
+    Returns:
+        the mode that it had; None when it was private already.
+
+    Raises:
+        OSError: it cannot be opened, is a symbolic link, or is not ours to change.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+        if not mode & _OPEN:
+            return None
+        os.fchmod(descriptor, 0o600)
+        return mode
+    finally:
+        os.close(descriptor)
+
+
+def writable_by_others(folder: Path, mask: int = _WRITABLE) -> list[Path]:
+    """Those of a folder and the folders in it, two deep, that others may write in.
+
+    Args:
+        folder: there may be none.
+        mask: the permissions that are looked for.
+    """
+    found = []
+    for path in (folder, *islice(chain(folder.glob("*/"), folder.glob("*/*/")), MOST_FOLDERS)):
+        with suppress(OSError):
+            if path.stat().st_mode & mask:
+                found.append(path)
+    return found
 
 
 def encode_object(value: Mapping[str, object]) -> bytes:
@@ -196,11 +281,16 @@ class Lock:
     the reactor). The kernel releases it when the process ends in whatever way; a child that was
     forked without ``exec`` would go on holding it. On NFS and some other network file systems
     ``flock`` excludes nobody on another machine: keep the directory on a local file system.
+
+    Attributes:
+        path: the file.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._descriptor: int | None = None
+        self._closed = Event()
+        self._changing = ThreadLock()
 
     @property
     def held(self) -> bool:
@@ -208,16 +298,17 @@ class Lock:
         return self._descriptor is not None
 
     def try_acquire(self) -> bool:
-        """Take the lock if nobody holds it; also ``False`` when this object holds it already.
+        """Take the lock if nobody holds it; also ``False`` when this object holds it already, or
+        is closed.
 
         Raises:
             OSError: the file cannot be made or opened, or the file system knows no locks.
         """
-        if self._descriptor is not None:
+        if self._descriptor is not None or self._closed.is_set():
             return False
-        make_private_directory(self._path.parent)
+        make_private_directory(self.path.parent)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(self._path, flags, 0o600)
+        descriptor = os.open(self.path, flags, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -226,11 +317,22 @@ class Lock:
         except BaseException:
             os.close(descriptor)
             raise
-        self._descriptor = descriptor
-        return True
+        with self._changing:
+            if not self._closed.is_set():
+                self._descriptor = descriptor
+                return True
+        os.close(descriptor)
+        return False
 
     def release(self) -> None:
         """Give the lock back; does nothing when it is not held."""
-        descriptor, self._descriptor = self._descriptor, None
+        with self._changing:
+            descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
+
+    def close(self) -> None:
+        """Give the lock back for good; a thread that is just taking it does not get it."""
+        with self._changing:
+            self._closed.set()
+        self.release()

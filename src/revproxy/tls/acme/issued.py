@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from revproxy.errors import ConfigError
 from revproxy.model.configuration import CertificatePair
+from revproxy.tls.acme.files import read_private
 from revproxy.tls.pem import CertificateFiles, chain_of, check_validity, key_of
 
 MAX_CERTIFICATE_BYTES = 256 * 1024
@@ -25,6 +26,33 @@ MAX_CHAIN = 16
 
 SKEW_SECS = 300.0
 """How much later than now a new certificate may begin to be valid: clocks differ."""
+
+
+def stored_files(pair: CertificatePair) -> CertificateFiles:
+    """The content of a certificate that is stored here, key and chain in one file.
+
+    Raises:
+        ConfigError: it cannot be read, or :func:`stored_content` does not take it.
+    """
+    path = pair.cert_path
+    try:
+        content = stored_content(Path(path))
+    except OSError as error:
+        raise ConfigError(path, f"cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(path, str(error).removeprefix(f"{path} ")) from None
+    return CertificateFiles(pair, content, content)
+
+
+def stored_content(path: Path) -> bytes:
+    """The same, as bytes. That others may read it keeps nobody from being served.
+
+    Raises:
+        FileNotFoundError: there is none.
+        OSError: it cannot be opened or read.
+        ValueError: it may be another's, or is too large; with the path in the sentence.
+    """
+    return read_private(path, MAX_CERTIFICATE_BYTES, readable=True)
 
 
 @frozen

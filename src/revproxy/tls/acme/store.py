@@ -25,13 +25,19 @@ from attrs import field, frozen
 from revproxy.errors import ConfigError
 from revproxy.tls.acme.files import (
     Lock,
+    make_private,
     put_aside,
     read_private,
     remove,
     remove_unfinished,
     write_private,
 )
-from revproxy.tls.acme.issued import MAX_CERTIFICATE_BYTES, Certificate, checked_certificate
+from revproxy.tls.acme.issued import (
+    MAX_CERTIFICATE_BYTES,
+    Certificate,
+    checked_certificate,
+    stored_content,
+)
 from revproxy.tls.acme.record import MAX_RECORD_BYTES, Record, parse_record
 from revproxy.tls.acme.validation import normal_names
 
@@ -237,7 +243,7 @@ class Store:
 
     def _record(self, identifier: str) -> Record | None:
         path = self._path(identifier, "json")
-        content = self._content(path, MAX_RECORD_BYTES)
+        content = self._content(lambda: read_private(path, MAX_RECORD_BYTES), path)
         if content is None:
             return None
         try:
@@ -250,22 +256,37 @@ class Store:
         return record
 
     def _usable(self, path: Path) -> Certificate | None:
-        content = self._content(path, MAX_CERTIFICATE_BYTES)
+        content = self._content(lambda: stored_content(path), path)
         if content is None:
             return None
+        self._close_to_others(path)
         try:
             return checked_certificate(path, content, content)
         except ConfigError as error:
             self._put_aside(path, error.message)
             return None
 
-    def _order_key(self, identifier: str) -> bytes | None:
-        return self._content(self._path(identifier, "key.pem"), MAX_CERTIFICATE_BYTES)
-
-    def _content(self, path: Path, limit: int) -> bytes | None:
-        """The content of a file; ``None`` where it is not there or may not be used."""
+    def _close_to_others(self, path: Path) -> None:
+        """Take a certificate's key from others who can read it, as is so after a copy."""
         try:
-            return read_private(path, limit)
+            mode = make_private(path)
+        except OSError as error:
+            self._report(f"{path} is open to other users, chmod 0600: {error.strerror}")
+        else:
+            if mode is not None:
+                self._report(
+                    f"{path} was open to other users (mode {mode:04o}) and is not any more: "
+                    "if somebody may have read it, renew the certificate"
+                )
+
+    def _order_key(self, identifier: str) -> bytes | None:
+        path = self._path(identifier, "key.pem")
+        return self._content(lambda: read_private(path, MAX_CERTIFICATE_BYTES), path)
+
+    def _content(self, read: Callable[[], bytes], path: Path) -> bytes | None:
+        """What is read from ``path``; ``None`` where it is not there or may not be used."""
+        try:
+            return read()
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -18,6 +18,8 @@ from revproxy.model.configuration import (
     ExternalAccount,
     TlsSettings,
 )
+from revproxy.tls.acme.files import read_private
+from revproxy.tls.acme.record import MAX_RECORD_BYTES, parse_record
 from revproxy.tls.acme.store import MOST_ENTRIES, entry_id
 
 DIRECTORIES = {
@@ -119,13 +121,29 @@ def all_wanted(configuration: Configuration) -> list[Wanted]:
     return list(found.values())
 
 
-def stored_pairs(cache_dir: Path) -> list[CertificatePair]:
-    """The certificates that are kept in ``cache_dir``, whatever names they are for."""
-    found = sorted(islice(cache_dir.glob("certs/*.pem"), 3 * MOST_ENTRIES))
+def stored_pairs(authority: Authority) -> list[CertificatePair]:
+    """The certificates that are kept beside those of ``authority``, whatever names they are for.
+
+    Those of another one may be as good; those of Let's Encrypt's staging, which nobody trusts,
+    are not.
+    """
+    found = sorted(islice(authority.cache_dir.glob("certs/*.pem"), 3 * MOST_ENTRIES))
     parts = (".previous.pem", ".key.pem")
+    useless = {DIRECTORIES["staging"]} - {authority.directory}
     return [
-        CertificatePair(str(path), str(path)) for path in found if not path.name.endswith(parts)
+        CertificatePair(str(path), str(path))
+        for path in found
+        if not path.name.endswith(parts) and _directory_of(path) not in useless
     ]
+
+
+def _directory_of(path: Path) -> str:
+    """Where the certificate at ``path`` was ordered; ``""`` where nothing tells."""
+    try:
+        content = read_private(path.with_suffix(".json"), MAX_RECORD_BYTES)
+        return parse_record(content).directory
+    except (OSError, ValueError):
+        return ""
 
 
 def cache_dirs(wanted: Iterable[Wanted]) -> set[Path]:

@@ -1,6 +1,7 @@
-"""What is said about one automatic certificate: records, and warnings once a day.
+"""What the log is told of one automatic certificate.
 
-Owns the wording and how often. Refuses to know why.
+Owns the records, and how often those come that would be repeated. Refuses to know what is done
+about any of it.
 """
 
 from __future__ import annotations
@@ -16,45 +17,48 @@ SKEW_SECS = 300.0
 """How much the authority's clock may differ from ours before that is told."""
 
 
-class Telling:
+class Reports:
     """See the module.
 
     Args:
-        name: the first that the certificate is for.
-        log: where the records go.
+        log: told.
         wall: seconds since 1970.
+        name: of the certificate.
+        dry_run: whether it is for show: every record says so.
     """
 
-    __slots__ = ("_late", "_log", "_name", "_skew", "_wall")
-
-    def __init__(self, name: str, log: AccessLog, wall: Callable[[], float]) -> None:
-        self._name = name
+    def __init__(
+        self, log: AccessLog, wall: Callable[[], float], name: str, *, dry_run: bool = False
+    ) -> None:
         self._log = log
         self._wall = wall
-        self._late: float | None = None
-        self._skew: float | None = None
+        self._name = name
+        self._marks = (("dry_run", "true"),) if dry_run else ()
+        self._told_late: float | None = None
+        self._told_skew: float | None = None
 
     def record(self, level: str, event: str, *fields: tuple[str, object]) -> None:
-        """Write an ``ACME`` record about ``event``."""
-        self._log.record(level, "ACME", (("event", event), ("name", self._name), *fields))
+        """One record."""
+        name = (("event", event), ("name", self._name))
+        self._log.record(level, "ACME", (*name, *fields, *self._marks))
 
     def late(self, certificate: Certificate | None) -> None:
         """Say, once a day, that a renewal is late."""
         now = self._wall()
-        if certificate is None or not _is_due(self._late, now):
+        if certificate is None or not _is_due(self._told_late, now):
             return
         level = lateness(certificate.not_before, certificate.not_after, now)
         if level is not None:
-            self._late = now
+            self._told_late = now
             verb = "expires" if certificate.not_after > now else "expired"
             error = f"{verb} on {told_moment(certificate.not_after)}, and is not renewed yet"
             self.record(level, "late", ("error", error))
 
     def skew(self, seconds: float | None) -> None:
-        """Say, once a day, that the authority's clock differs from ours by so much."""
+        """Say, once a day, that the authority's clock differs from ours by ``seconds``."""
         now = self._wall()
-        if seconds is not None and abs(seconds) > SKEW_SECS and _is_due(self._skew, now):
-            self._skew = now
+        if seconds is not None and abs(seconds) > SKEW_SECS and _is_due(self._told_skew, now):
+            self._told_skew = now
             error = f"the authority's clock differs from ours by {seconds:.0f} s"
             self.record("warn", "clock", ("error", error))
 
