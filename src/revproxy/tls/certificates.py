@@ -145,7 +145,7 @@ class Identities:
         files: CertificateFiles,
         *,
         now: float,
-        alpn: tuple[str, ...] = HTTP_1_1,
+        alpn: tuple[str, ...] = HTTP,
         session_tickets: bool = True,
         automatic: bool = False,
     ) -> Identity:
