@@ -14,8 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from revproxy.model.address import UpstreamAddress
 from revproxy.model.configuration import Limits, Timeouts
+from revproxy.net import attempt as attempt_module
 from revproxy.net import h1_requests
-from revproxy.net import pool as pool_module
 from revproxy.net.exchange import Exchange
 from revproxy.net.gate import Gate
 from revproxy.net.h1_front import H1Front
@@ -239,8 +239,8 @@ class PlaybookCase(SynchronousTestCase):
 
     def stage(self, **arguments: Any) -> Stage:
         """A new stage; ``arguments`` as for :class:`Stage`."""
-        self.patch(pool_module, "EagerConnector", _connector)
-        self.patch(pool_module, "EagerUnixConnector", _unix_connector)
+        self.patch(attempt_module, "EagerConnector", _connector)
+        self.patch(attempt_module, "EagerUnixConnector", _unix_connector)
         stage = Stage(**arguments)
 
         def begin(*arguments: Any) -> Exchange:

@@ -7,7 +7,7 @@ import errno
 from attrs import evolve
 
 from revproxy.model.address import UpstreamAddress
-from revproxy.net import pool as pool_module
+from revproxy.net import attempt as attempt_module
 from revproxy.wire.chunked import CHUNKS_AT_ONCE
 from tests.support.playbook import CHUNKED_POST, GET, OK, UPSTREAM, PlaybookCase, post
 
@@ -118,7 +118,7 @@ class DescriptorTests(PlaybookCase):
         """Without a descriptor for its connection an exchange is answered with 502."""
         address = UpstreamAddress.parse("unix:/run/s")
         stage = self.stage(settings=evolve(UPSTREAM, address=address))
-        self.patch(pool_module, "EagerUnixConnector", FailingConnector)
+        self.patch(attempt_module, "EagerUnixConnector", FailingConnector)
         down = stage.downstream()
         down.says(GET)
         stage.wait(0.1)

@@ -23,7 +23,7 @@ from revproxy.policy.upgrade import Upgrade, upgrade_of
 from revproxy.policy.upstream_request import upstream_request_head
 
 if TYPE_CHECKING:
-    from revproxy.net.pool import Attempt
+    from revproxy.net.attempt import Attempt
 
 
 class Exchange(OwnAnswers):
