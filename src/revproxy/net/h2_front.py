@@ -34,9 +34,6 @@ from revproxy.wire.h2.stream import Stream
 CHECK_SECS = 5.0
 """Between two looks whether the client takes what is held for its streams."""
 
-TURN_BYTES = 16384
-"""Of what has been read so many bytes are looked at before the requests among them are counted."""
-
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
 class H2Front:
@@ -48,9 +45,9 @@ class H2Front:
         identity: the certificate that was presented.
     """
 
-    __slots__ = ("_begun", "_bodies", "_corked", "_deadlines", "_ending", "_flush_due", "_h2",
+    __slots__ = ("_bodies", "_corked", "_deadlines", "_ending", "_flush_due", "_h2",
                  "_intake", "_leaving", "_opened", "_peer_address", "_plan", "_serving", "_stall",
-                 "_unread", "deadline", "identity", "paused", "peer", "port",
+                 "deadline", "identity", "paused", "peer", "port",
                  "transport")  # fmt: skip
 
     def __init__(self, port: ListenerPort, peer: str, identity: Identity | None) -> None:
@@ -67,11 +64,9 @@ class H2Front:
         self._stall = Stall()
         self._leaving: Leaving | None = None
         self._opened = self._deadlines.now
-        self._begun = 0
         self._bodies: list[H2Stream] = []
         self._corked = self._flush_due = False
         self._serving = self._ending = False
-        self._unread = b""
 
     def _adopt(self, plan: Plan) -> None:
         """Take what depends on the generation from ``plan``."""
@@ -96,8 +91,6 @@ class H2Front:
         """Bytes of frames."""
         if self._leaving is not None:
             self._leaving.received(len(data))
-        elif self._unread:
-            self._unread += data
         else:
             self._read(data)
 
@@ -165,16 +158,8 @@ class H2Front:
         A client that asks a lot at once is answered in several turns, others having theirs.
         """
         self._corked = True
-        self._begun = 0
-        most = self._plan.limits.pipelined_requests
         try:
-            for at in range(0, len(data), TURN_BYTES):
-                if self._begun > most:
-                    self._unread = data[at:]
-                    self._intake.set(ahead=True)
-                    self._deadlines.soon(self._read_on)
-                    break
-                self._h2.receive(data[at : at + TURN_BYTES], self._deadlines.now)
+            self._h2.receive(data, self._deadlines.now)
         except H2ConnectionError as error:
             self._refuse(error)
             return
@@ -186,14 +171,15 @@ class H2Front:
         self._flush()
         if self.paused and self._h2.gathered > self._plan.limits.request_head_bytes:
             self._intake.set(held=True)
+        if self._h2.behind and not self._intake.ahead:
+            self._intake.set(ahead=True)
+            self._deadlines.soon(self._read_on)
 
     def _read_on(self) -> None:
         """The next turn."""
-        if self._leaving is None and self._unread:
-            data, self._unread = self._unread, b""
-            self._read(data)
-            if self._leaving is None and not self._unread:
-                self._intake.set(ahead=False)
+        if self._leaving is None:
+            self._intake.set(ahead=False)
+            self._read(b"")
 
     def _refuse(self, error: H2ConnectionError) -> None:
         level = "warn" if error.code == ENHANCE_YOUR_CALM else "info"
@@ -209,7 +195,6 @@ class H2Front:
         plan = self.port.router.plan
         if plan is not self._plan:
             self._adopt(plan)
-        self._begun += 1
         if not self._serving:
             self._serving = True
             self.deadline = self._deadlines.now + CHECK_SECS
@@ -219,7 +204,6 @@ class H2Front:
     def bad_request(self, stream: Stream, error: BadRequest) -> None:
         """A request is refused with a status."""
         plan = self._plan
-        self._begun += 1
         plan.responses[error.status // 100] += 1
         reason = ("error", error.reason)
         plan.log.request(self._peer_address, "", "", "", error.status, "", 0, (reason,))
@@ -299,7 +283,7 @@ class H2Front:
 
     def give_way(self) -> bool:
         """Close, if no request is under way and there has been one; returns whether it was so."""
-        if self._leaving is not None or self._is_fresh() or self._h2.streams or self._unread:
+        if self._leaving is not None or self._is_fresh() or self._h2.streams or self._h2.behind:
             return False
         self._close()
         return True
@@ -361,7 +345,6 @@ class H2Front:
         self.transport.unregisterProducer()
         self.deadline = NEVER
         self._deadlines.forget(self)
-        self._unread = b""
         if said:
             self.transport.write(said)
         secs = self._plan.timeouts.response_write_secs
