@@ -24,6 +24,7 @@ from revproxy.net.leaving import Leaving
 from revproxy.net.plan import ListenerPort, Plan
 from revproxy.net.stall import Stall
 from revproxy.policy.forwarded import Client, connection_key, settle_peer
+from revproxy.policy.rate_limit import retry_after
 from revproxy.wire.h2.connection import H2Connection
 from revproxy.wire.h2.errors import H2ConnectionError
 from revproxy.wire.h2.frames import CANCEL, ENHANCE_YOUR_CALM
@@ -73,6 +74,12 @@ class H2Front:
         self._plan = plan
         scheme = b"https" if self.port.secure else b"http"
         self.peer: Client = settle_peer(self._peer_address, scheme, plan.trusted)
+
+    def _present_plan(self) -> Plan:
+        plan = self.port.router.plan
+        if plan is not self._plan:
+            self._adopt(plan)
+        return plan
 
     # From the transport
 
@@ -192,9 +199,7 @@ class H2Front:
 
     def request(self, stream: Stream, head: RequestHead, *, end: bool) -> None:
         """A request has begun."""
-        plan = self.port.router.plan
-        if plan is not self._plan:
-            self._adopt(plan)
+        plan = self._present_plan()
         if not self._serving:
             self._serving = True
             self.deadline = self._deadlines.now + CHECK_SECS
@@ -202,13 +207,23 @@ class H2Front:
         owner.begin(head)
 
     def bad_request(self, stream: Stream, error: BadRequest) -> None:
-        """A request is refused with a status."""
-        plan = self._plan
+        """A request is refused with a status.
+
+        As the connection goes on, it counts for the rate limit like any other.
+        """
+        plan = self._present_plan()
+        fields = [(b"Date", plan.date())]
+        if not self.peer.trusted:
+            left = plan.limiter.take(self.peer.key, plan.clock())
+            if left < 0:
+                error = BadRequest(429, "too many requests")
+                fields.append((b"Retry-After", b"%d" % retry_after(left)))
         plan.responses[error.status // 100] += 1
         reason = ("error", error.reason)
         plan.log.request(self._peer_address, "", "", "", error.status, "", 0, (reason,))
         stream.owner = H2Stream(self, self._h2, stream, plan)
-        head, content = own_response(error.status, [(b"Date", plan.date())], None, b"")
+        method = b"HEAD" if stream.head_only else b""
+        head, content = own_response(error.status, fields, None, method)
         self._h2.send_head(stream, head)
         self._h2.send_data(stream, content)
 

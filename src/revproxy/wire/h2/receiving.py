@@ -32,6 +32,8 @@ from revproxy.wire.h2.request import STATIC_LINES, read_request, read_trailers, 
 from revproxy.wire.h2.sending import Sending
 from revproxy.wire.h2.stream import Receiver, Stream
 
+_HEAD = b":method", b"HEAD"
+
 
 class Receiving(Sending):
     """The receiving half; see :class:`~revproxy.wire.h2.connection.H2Connection`."""
@@ -120,6 +122,7 @@ class Receiving(Sending):
             self.streams[identifier] = stream
             stream.receiving = not end
             stream.discarding = True
+            stream.head_only = any(line[1] == _HEAD for line in lines)
             self._receiver.bad_request(stream, error)
             return
         self.streams[identifier] = stream
