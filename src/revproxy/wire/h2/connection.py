@@ -101,6 +101,16 @@ class H2Connection(Receiving):
         return self._last
 
     @property
+    def sent_bytes(self) -> int:
+        """Bytes of response bodies that have left so far; a peer that takes none is stalled."""
+        return self._granted - self._window
+
+    @property
+    def choked(self) -> bool:
+        """Whether request bodies that have not gone on leave no window to any other."""
+        return self._window_in.left < MAX_FRAME
+
+    @property
     def gathered(self) -> int:
         """How many bytes wait for :meth:`take`, held bodies not counted.
 

@@ -229,6 +229,7 @@ class Receiving(Sending):
             self._window = widened(self._window, increment)
         except OverflowError as error:
             raise H2ConnectionError(FLOW_CONTROL_ERROR, str(error)) from None
+        self._granted += increment
 
     def _widen(self, stream: Stream, increment: int) -> None:
         if not increment:

@@ -18,7 +18,8 @@ class Stream:
 
     Attributes:
         id: the stream's identifier.
-        owner: the receiver's own object; the layer never looks at it.
+        owner: the receiver's own object; the layer never looks at it, and drops it when the
+            response is complete.
         open: whether it is among ``H2Connection.streams``.
         receiving: the request is not complete.
         sending: the response is not complete: nothing is taken for it once it is, and nothing
