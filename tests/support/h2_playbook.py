@@ -57,6 +57,14 @@ class Reply:
         return dict(self.fields).get(name)
 
 
+def raw_downstream(stage: Stage, identity: Any = None) -> Peer:
+    """A downstream that may say whatever it wants to an HTTP/2 front."""
+    front = H2Front(stage.port, "192.0.2.1", identity)
+    peer = Peer(stage.reactor, FakeConnection(stage.reactor, front))
+    stage.peers.append(peer)
+    return peer
+
+
 class H2Client:
     """A downstream of ``stage`` that speaks HTTP/2, and breaks no rule unless told to.
 
@@ -72,10 +80,8 @@ class H2Client:
     """
 
     def __init__(self, stage: Stage, *, window: int = WIDE, identity: Any = None) -> None:
-        front = H2Front(stage.port, "192.0.2.1", identity)
         self.stage = stage
-        self.peer = Peer(stage.reactor, FakeConnection(stage.reactor, front))
-        stage.peers.append(self.peer)
+        self.peer = raw_downstream(stage, identity)
         self.gives = True
         self.replies: dict[int, Reply] = {}
         self.goaways: list[tuple[int, int]] = []
@@ -113,7 +119,7 @@ class H2Client:
                 (b":path", path), *fields]  # fmt: skip
         self.h2.send_headers(stream, head, end_stream=end and body is None)
         if body is not None:
-            self.h2.send_data(stream, body, end_stream=end)
+            self._send(stream, body, end=end)
         if talk:
             self.talk()
         return self.replies[stream]
@@ -123,9 +129,16 @@ class H2Client:
         return self.request(b"/", *fields, method=b"POST", body=body, end=end)
 
     def say(self, stream: int, content: bytes, *, end: bool = False) -> None:
-        """A part of a request body, as far as the windows let it go."""
-        self.h2.send_data(stream, content, end_stream=end)
+        """A part of a request body, which the windows must allow."""
+        self._send(stream, content, end=end)
         self.talk()
+
+    def _send(self, stream: int, content: bytes, *, end: bool) -> None:
+        most = frames.MAX_FRAME
+        while len(content) > most:
+            self.h2.send_data(stream, content[:most])
+            content = content[most:]
+        self.h2.send_data(stream, content, end_stream=end)
 
     def room(self, stream: int) -> int:
         """How much of a request body may be sent now."""
