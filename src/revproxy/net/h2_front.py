@@ -350,7 +350,8 @@ class H2Front:
     def cut(self) -> None:
         """Cut the connection, and the exchanges that are under way."""
         self._lose_all("shutdown")
-        self.transport.abortConnection()
+        leaving = self._leaving or self._leave()
+        leaving.abort()
 
     def summary(self) -> Summary:
         """What the connection is doing: the first of its requests stands for all."""
