@@ -33,6 +33,8 @@ from revproxy.wire.h2.request_heads import RequestHeads
 from revproxy.wire.h2.sending import Sending
 from revproxy.wire.h2.stream import Receiver, Stream
 
+_HEAD = b":method", b"HEAD"
+
 
 class Receiving(Sending):
     """The receiving half; see :class:`~revproxy.wire.h2.connection.H2Connection`."""
@@ -122,6 +124,7 @@ class Receiving(Sending):
             self.streams[identifier] = stream
             stream.receiving = not end
             stream.discarding = True
+            stream.head_only = any(line[1] == _HEAD for line in lines)
             self._receiver.bad_request(stream, error)
             return
         self.streams[identifier] = stream
@@ -228,6 +231,7 @@ class Receiving(Sending):
             self._window = widened(self._window, increment)
         except OverflowError as error:
             raise H2ConnectionError(FLOW_CONTROL_ERROR, str(error)) from None
+        self._granted += increment
 
     def _widen(self, stream: Stream, increment: int) -> None:
         if not increment:
