@@ -139,6 +139,11 @@ class H2Stream:
             exchange.refused(error)
             self.flush()
 
+    @property
+    def upgraded(self) -> bool:
+        """Whether it has become a tunnel."""
+        return isinstance(self.exchange, Tunnel)
+
     # From the exchange
 
     @property
@@ -186,9 +191,10 @@ class H2Stream:
         self._h2.send_data(self._stream, content)
 
     def reset(self) -> None:
-        """The response is cut."""
+        """The response is cut; of a tunnel that is as a reset of TCP is (RFC 8441 5)."""
+        code = CANCEL if self.upgraded else INTERNAL_ERROR
         self._over()
-        self._h2.reset(self._stream, INTERNAL_ERROR)
+        self._h2.reset(self._stream, code)
 
     def hold(self, held: bool) -> None:
         """Stop giving the request body's window back, or go on."""
