@@ -14,11 +14,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from revproxy.model.address import UpstreamAddress
 from revproxy.model.configuration import Limits, Timeouts
-from revproxy.net import h1_requests
+from revproxy.net import h1_requests, h2_stream
 from revproxy.net import pool as pool_module
 from revproxy.net.exchange import Exchange
 from revproxy.net.gate import Gate
 from revproxy.net.h1_front import H1Front
+from revproxy.net.h2_front import H2Front
 from revproxy.net.plan import ListenerPort, Plan, ResourceRouter, Route
 from revproxy.net.pool import Pool, PoolSettings
 from revproxy.net.tls_downstream import ServerTls
@@ -206,7 +207,7 @@ class Peer:
     @property
     def is_downstream(self) -> bool:
         """Whether this is a downstream."""
-        return isinstance(self.protocol, H1Front | ServerTls)
+        return isinstance(self.protocol, H1Front | H2Front | ServerTls)
 
     @property
     def reading(self) -> bool:
@@ -250,6 +251,7 @@ class PlaybookCase(SynchronousTestCase):
             return Exchange(*arguments)
 
         self.patch(h1_requests, "Exchange", begin)
+        self.patch(h2_stream, "Exchange", begin)
         self._stages.append(stage)
         return stage
 
