@@ -74,6 +74,7 @@ class Stage:
         body_limit: of the plan.
         burst: requests that the rate limit lets pass at once.
         secure: whether the connections are to the TLS port (spoken in plain here).
+        upgrades: of the site.
     """
 
     settings: PoolSettings = UPSTREAM
@@ -84,6 +85,7 @@ class Stage:
     limit_fields: Any = None
     trusted: tuple[Any, ...] = ()
     secure: bool = True
+    upgrades: frozenset[bytes] = frozenset((b"websocket",))
     reactor: FakeReactor = field(init=False, factory=FakeReactor)
     deadlines: CountingDeadlines = field(init=False)
     resolver: FakeResolver = field(init=False, factory=FakeResolver)
@@ -112,7 +114,7 @@ class Stage:
 
     def plan(self, **changes: Any) -> Plan:
         """The plan; ``changes`` to it."""
-        route = Route(pool=self.pool, upstream=str(self.settings.address))
+        route = Route(pool=self.pool, upstream=str(self.settings.address), upgrades=self.upgrades)
         plan = Plan(
             routes=HostRoutes([("a.test", route)]),
             limiter=TokenBuckets(1000, self.burst, 8),

@@ -338,6 +338,11 @@ class H2Front:
         """Whether an exchange is under way."""
         return self._leaving is None and bool(self._h2.streams)
 
+    @property
+    def upgraded(self) -> int:
+        """How many streams are tunnels."""
+        return sum(one.owner.upgraded for one in self._h2.streams.values() if one.owner)
+
     def drain(self) -> None:
         """Say GOAWAY; what is under way may end, and what is on its way is still served."""
         if self._leaving is not None or self.give_way():

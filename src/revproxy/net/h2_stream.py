@@ -145,6 +145,11 @@ class H2Stream:
             exchange.refused(error)
             self.flush()
 
+    @property
+    def upgraded(self) -> bool:
+        """Whether it has become a tunnel."""
+        return isinstance(self.exchange, Tunnel)
+
     # From the exchange
 
     @property
@@ -192,9 +197,10 @@ class H2Stream:
         self._h2.send_data(self._stream, content)
 
     def reset(self) -> None:
-        """The response is cut."""
+        """The response is cut; of a tunnel that is as a reset of TCP is (RFC 8441 5)."""
+        code = CANCEL if self.upgraded else INTERNAL_ERROR
         self._over()
-        self._reset(INTERNAL_ERROR)
+        self._reset(code)
 
     def hold(self, held: bool) -> None:
         """Stop giving the request body's window back, or go on."""

@@ -82,6 +82,11 @@ class ServerTls(TlsLayer):
         """Whether an exchange is under way."""
         return self._front is not None and self._front.busy
 
+    @property
+    def upgraded(self) -> int:
+        """As of the front."""
+        return 0 if self._front is None else self._front.upgraded
+
     def drain(self) -> None:
         """Let the front drain; a handshake may still be completed."""
         if self._front is not None:
