@@ -4,6 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 TESTS ?= tests
+MEASURE ?= P1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test soak lint format types docs bench bench-quick setup-peers clean
@@ -47,8 +48,8 @@ docs: $(VENV)/installed  ## write docs/configuration.md anew from the model and 
 bench: $(VENV)/installed-bench  ## compare with nginx, HAProxy, Caddy and Envoy: about ten minutes
 	$(BIN)/python -m bench
 
-bench-quick: $(VENV)/installed-bench  ## the same in about one minute
-	$(BIN)/python -m bench --quick
+bench-quick: $(VENV)/installed-bench  ## P1 alone in about one minute; MEASURE=P3 another one
+	$(BIN)/python -m bench --only $(MEASURE)
 
 setup-peers:  ## install the Debian packages that tests and benchmarks meet
 	.ci/setup-peers

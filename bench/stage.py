@@ -46,9 +46,9 @@ class Stage:
         """Progress, on standard error."""
         print(text, file=sys.stderr, flush=True)
 
-    def setup(self, upstream_port: int, *, access_log: bool = False) -> Setup:
+    def setup(self, upstream_port: int, *, access_log: bool = False, http2: bool = False) -> Setup:
         """One site behind the run's one certificate."""
-        return Setup(upstream_port, (self.certificate,), access_log=access_log)
+        return Setup(upstream_port, (self.certificate,), access_log=access_log, http2=http2)
 
     def start(self, kind: type[Proxy], setup: Setup) -> Proxy:
         """Start one proxy in a folder of its own; it is a context manager that stops it.

@@ -5,7 +5,17 @@ from __future__ import annotations
 from attrs import frozen
 
 from bench.results import Key, Measure, Results, Spread
-from bench.scenarios import bodies, handshakes, idle, limiter, reload, sites, small
+from bench.scenarios import (
+    bodies,
+    handshakes,
+    idle,
+    limiter,
+    multiplexed,
+    reload,
+    sites,
+    small,
+    steady,
+)
 
 OURS = "revproxy"
 
@@ -50,6 +60,7 @@ def _each(key: Key, **limits: float) -> list[Target]:
 def _targets() -> list[Target]:
     targets = _each(Key("P1", "", small.CPU_PER_REQUEST), Caddy=0.5, Envoy=0.75, nginx=2.2)
     targets += _each(Key("P2", "", small.CPU_PER_REQUEST), Caddy=0.6, nginx=2.5)
+    targets += _each(Key("P3", "", multiplexed.PER_CPU_SECOND), Caddy=1.3, Envoy=0.5)
     for transfer in bodies.TRANSFERS:
         key = Key("P4", transfer.name, bodies.PER_CPU_SECOND)
         targets += _each(key, nginx=1.0, Caddy=1.0)
@@ -59,6 +70,7 @@ def _targets() -> list[Target]:
         for version in ("1.3", "1.2"):
             name = handshakes.variant(version, resume=resume)
             targets.append(Target(Key("P5", name, handshakes.CPU_PER_CONNECTION), 1.25, peer))
+    targets += _each(Key("P6", "", steady.P99), Caddy=1.0)
     targets += _each(Key("P7", "", idle.PER_CONNECTION), Caddy=1.0)
     for measure, limit in ((reload.DURATION, 2.0), (reload.PAUSE, 50.0)):
         targets += [

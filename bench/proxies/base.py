@@ -24,8 +24,9 @@ _VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
 class Setup:
     """What all proxies are configured to do, whatever their syntax.
 
-    HTTP/1.1 over TLS 1.2 and 1.3 on one port of 127.0.0.1, one worker, keep-alive to one
-    upstream on 127.0.0.1, the forwarding headers set; the access log in a file, or off.
+    HTTP/1.1 over TLS 1.2 and 1.3 on one port of 127.0.0.1, where ``http2`` also HTTP/2; one
+    worker, keep-alive to one upstream on 127.0.0.1 in HTTP/1.1, the forwarding headers set; the
+    access log in a file, or off.
     """
 
     upstream_port: int
@@ -33,6 +34,7 @@ class Setup:
     hosts: tuple[str, ...] = ("localhost",)
     access_log: bool = False
     upstream_host: str = "127.0.0.1"
+    http2: bool = False
 
 
 class Proxy(ABC):

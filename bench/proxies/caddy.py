@@ -14,7 +14,7 @@ _CONFIG = """\
     level ERROR
   }}
   servers {{
-    protocols h1
+    protocols {protocols}
   }}
 }}
 https://{host}:{port} {{
@@ -52,6 +52,7 @@ class Caddy(Proxy):
         config.write_text(
             _CONFIG.format(
                 folder=self.folder,
+                protocols="h1 h2" if self.setup.http2 else "h1",
                 host=self.setup.hosts[0],
                 port=self.port,
                 cert=certificate.cert,

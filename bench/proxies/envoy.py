@@ -64,7 +64,7 @@ class Envoy(Proxy):
                 "tls_minimum_protocol_version": "TLSv1_2",
                 "tls_maximum_protocol_version": "TLSv1_3",
             },
-            "alpn_protocols": ["http/1.1"],
+            "alpn_protocols": ["h2", "http/1.1"] if self.setup.http2 else ["http/1.1"],
             "tls_certificates": [
                 {
                     "certificate_chain": {"filename": str(certificate.cert)},
@@ -87,7 +87,7 @@ class Envoy(Proxy):
             "@type": _EXTENSION
             + "filters.network.http_connection_manager.v3.HttpConnectionManager",
             "stat_prefix": "edge",
-            "codec_type": "HTTP1",
+            "codec_type": "AUTO" if self.setup.http2 else "HTTP1",
             "use_remote_address": True,
             "access_log": self._access_log() if self.setup.access_log else [],
             "request_timeout": "0s",

@@ -18,7 +18,7 @@ defaults
   timeout http-keep-alive 75s
 {log}
 frontend edge
-  bind 127.0.0.1:{port} ssl crt {pem} alpn http/1.1 ssl-min-ver TLSv1.2 backlog 4096
+  bind 127.0.0.1:{port} ssl crt {pem} alpn {alpn} ssl-min-ver TLSv1.2 backlog 4096
   http-request del-header X-Forwarded-For
   option forwardfor
   http-request set-header X-Real-IP %[src]
@@ -46,6 +46,7 @@ class HAProxy(Proxy):
                 global_log="  log stdout format raw local0" if logged else "",
                 log="  log global\n  option httplog" if logged else "",
                 port=self.port,
+                alpn="h2,http/1.1" if self.setup.http2 else "http/1.1",
                 pem=self.setup.certificates[0].both,
                 upstream_port=self.setup.upstream_port,
             )

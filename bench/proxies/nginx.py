@@ -27,7 +27,7 @@ http {{
     keepalive_requests 100000000;
   }}
   server {{
-    listen 127.0.0.1:{port} ssl backlog=4096;
+    listen 127.0.0.1:{port} ssl{http2} backlog=4096;
     server_name {host};
     ssl_certificate {cert};
     ssl_certificate_key {key};
@@ -67,6 +67,7 @@ class Nginx(Proxy):
                 body_limit=BODY_LIMIT_BYTES,
                 upstream_port=self.setup.upstream_port,
                 port=self.port,
+                http2=" http2" if self.setup.http2 else "",
                 host=self.setup.hosts[0],
                 cert=certificate.cert,
                 key=certificate.key,

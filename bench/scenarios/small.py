@@ -46,7 +46,7 @@ def _run(stage: Stage, scenario: str, *, access_log: bool) -> None:
     setup = stage.setup(stage.upstreams.small_port, access_log=access_log)
     with stage.running(setup) as proxies:
         for proxy in proxies:
-            _check(stage, proxy)
+            check_forwarding(stage, proxy)
             stage.guarded(scenario, proxy, _warm_up)
         stage.rounds(scenario, proxies, measure)
         for proxy in proxies:
@@ -58,7 +58,7 @@ def _warm_up(proxy: Proxy) -> None:
     run_wrk(proxy.port, _WORK, seconds=_WARM_UP_SECS)
 
 
-def _check(stage: Stage, proxy: Proxy) -> None:
+def check_forwarding(stage: Stage, proxy: Proxy) -> None:
     """Work is only equal when the forwarding headers reach the upstream.
 
     Envoy puts the machine's own address into X-Forwarded-For where the client is on loopback.

@@ -51,7 +51,7 @@ class GreatCrowdTests(test_real_crowd.CrowdTests):
 class MinuteOfRenewalsTests(test_real_acme_renewal.RenewalTests):
     """A minute of certificates that are valid for 12 s."""
 
-    RENEWALS = 9
+    RENEWALS = 12
 
 
 class HundredThousandRequestsTests(test_real_h2.LoadTests):

@@ -136,6 +136,8 @@ def feed(received: bytes, cuts: list[int]) -> str:
     for piece in [*pieces, received]:
         try:
             connection.receive(piece, 0.0)
+            while connection.behind:
+                connection.receive(b"", 0.0)
         except H2ConnectionError as error:
             sent = sent_frames(connection.take())
             assert sent[-1].kind == frames.GOAWAY

@@ -142,6 +142,8 @@ class Server:
     def receive(self, *received: bytes) -> None:
         for part in received:
             self.connection.receive(part, self.now)
+            while self.connection.behind:
+                self.connection.receive(b"", self.now)
 
     def sent(self) -> list[Frame]:
         """The frames that have gathered."""

@@ -15,10 +15,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from revproxy.model.address import UpstreamAddress
 from revproxy.model.configuration import Limits, Timeouts
 from revproxy.net import attempt as attempt_module
-from revproxy.net import h1_requests
+from revproxy.net import h1_requests, h2_stream
 from revproxy.net.exchange import Exchange
 from revproxy.net.gate import Gate
 from revproxy.net.h1_front import H1Front
+from revproxy.net.h2_front import H2Front
 from revproxy.net.plan import ListenerPort, Plan, ResourceRouter, Route
 from revproxy.net.pool import Pool, PoolSettings
 from revproxy.net.tls_downstream import ServerTls
@@ -73,6 +74,7 @@ class Stage:
         body_limit: of the plan.
         burst: requests that the rate limit lets pass at once.
         secure: whether the connections are to the TLS port (spoken in plain here).
+        upgrades: of the site.
     """
 
     settings: PoolSettings = UPSTREAM
@@ -83,6 +85,7 @@ class Stage:
     limit_fields: Any = None
     trusted: tuple[Any, ...] = ()
     secure: bool = True
+    upgrades: frozenset[bytes] = frozenset((b"websocket",))
     reactor: FakeReactor = field(init=False, factory=FakeReactor)
     deadlines: CountingDeadlines = field(init=False)
     resolver: FakeResolver = field(init=False, factory=FakeResolver)
@@ -111,7 +114,7 @@ class Stage:
 
     def plan(self, **changes: Any) -> Plan:
         """The plan; ``changes`` to it."""
-        route = Route(pool=self.pool, upstream=str(self.settings.address))
+        route = Route(pool=self.pool, upstream=str(self.settings.address), upgrades=self.upgrades)
         plan = Plan(
             routes=HostRoutes([("a.test", route)]),
             limiter=TokenBuckets(1000, self.burst, 8),
@@ -204,7 +207,7 @@ class Peer:
     @property
     def is_downstream(self) -> bool:
         """Whether this is a downstream."""
-        return isinstance(self.protocol, H1Front | ServerTls)
+        return isinstance(self.protocol, H1Front | H2Front | ServerTls)
 
     @property
     def reading(self) -> bool:
@@ -248,6 +251,7 @@ class PlaybookCase(SynchronousTestCase):
             return Exchange(*arguments)
 
         self.patch(h1_requests, "Exchange", begin)
+        self.patch(h2_stream, "Exchange", begin)
         self._stages.append(stage)
         return stage
 

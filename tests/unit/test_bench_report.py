@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 from bench import chart, report
 from bench.cpu import parse_resident, parse_stat
+from bench.h2load import p99, parse_h2load, parse_log
 from bench.load import Load, LoadError, parse_wrk
 from bench.machine import Cores, choose_cores
 from bench.results import Key, Measure, Results
@@ -14,6 +15,15 @@ from bench.targets import judge
 from twisted.trial.unittest import SynchronousTestCase
 
 SPEED = Measure("speed", "MB/s", less_is_better=False)
+H2LOAD = """\
+Application protocol: h2
+Stopped all clients for thread #0
+
+finished in 500.25ms, 23448.50 req/s, 1.81MB/s
+requests: 46897 total, 46961 started, 46897 done, 46890 succeeded, 7 failed, 4 errored, 0 timeout
+status codes: 46880 2xx, 1 3xx, 4 4xx, 5 5xx
+traffic: 3.62MB (3799057) total, 2.28MB (2391755) headers (space savings 37.04%), 549KB (5) data
+"""
 
 
 def results() -> Results:
@@ -39,6 +49,31 @@ class ParsingTests(SynchronousTestCase):
         """Output without that line is an error that holds the output."""
         error = self.assertRaises(LoadError, parse_wrk, "unable to connect\n")
         self.assertEqual(str(error), "unable to connect")
+
+    def test_h2load(self) -> None:
+        """The lines that h2load ends with; a redirect or an error is no success either."""
+        load = parse_h2load(H2LOAD, "h2", [4.0])
+        self.assertEqual(load, Load(46897, 0.50025, 3799057, 4.0, 17))
+
+    def test_h2load_failure(self) -> None:
+        """Nothing answered, or another protocol than the one to be measured."""
+        error = self.assertRaises(LoadError, parse_h2load, H2LOAD, "http/1.1", [])
+        self.assertEqual(str(error), "h2 was spoken, not http/1.1")
+        self.assertRaises(LoadError, parse_h2load, "connection refused", "h2", [])
+        nothing = H2LOAD.replace(" 46897 done", " 0 done")
+        self.assertRaises(LoadError, parse_h2load, nothing, "h2", [])
+
+    def test_h2load_log(self) -> None:
+        """Requests of the first half second, whatever their order, have no part in it."""
+        log = "1500000\t200\t900\n1000000\t200\t20000\n1499999\t200\t1\n1700000\t200\t1100\n"
+        self.assertEqual(parse_log(log), [0.9, 1.1])
+        self.assertEqual(parse_log(""), [])
+
+    def test_p99(self) -> None:
+        """The least that 99 % do not exceed."""
+        self.assertEqual(p99([float(number) for number in range(200, 0, -1)]), 198.0)
+        self.assertEqual(p99([3.0]), 3.0)
+        self.assertEqual(p99([]), 0.0)
 
     def test_stat_with_a_hostile_name(self) -> None:
         """A process name with spaces and parentheses does not shift the fields."""

@@ -29,6 +29,7 @@ class Open:
 
     told: Summary
     busy: bool = False
+    upgraded: int = 0
 
     @property
     def protocol(self) -> Open:
@@ -46,9 +47,9 @@ class Open:
 
 def opened(at: float, **fields: Any) -> Open:
     """A connection accepted ``at`` this time."""
-    busy = fields.pop("busy", False)
+    busy, upgraded = fields.pop("busy", False), fields.pop("upgraded", 0)
     values = {"client": "192.0.2.7", "secure": True, "server_name": "", "state": "idle", **fields}
-    return Open(Summary(opened=at, **values), busy)
+    return Open(Summary(opened=at, **values), busy, upgraded)
 
 
 def lasting(days: int, *names: str) -> CertificatePair:
@@ -133,13 +134,21 @@ class SummaryTests(StatusCase):
         self.assertEqual(proxy.status.summary()["config"], "/etc/a.toml")
 
     def test_connections(self) -> None:
-        """Connections are counted: all, those with an exchange, those that wait for a turn."""
+        """Connections are counted: all, those with an exchange, those that wait for a turn; and
+        so are tunnels."""
         self.proxied.connections.configure(50, 2)
         self.open(opened(0, busy=True), opened(0), opened(0))
-        self.open(opened(0, busy=True), opened(0), opened(0), key=2)
+        self.open(opened(0, busy=True, upgraded=3), opened(0, upgraded=1), opened(0), key=2)
         self.assertEqual(
             self.status.summary()["connections"],
-            {"open": 6, "in_flight": 2, "waiting": 2, "limit": 50, "accepting": True},
+            {
+                "open": 6,
+                "in_flight": 2,
+                "upgraded": 4,
+                "waiting": 2,
+                "limit": 50,
+                "accepting": True,
+            },
         )
         self.assertEqual(self.status.open, 6)
 

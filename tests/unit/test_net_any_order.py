@@ -7,8 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.internet.error import ConnectionRefusedError
 
-from revproxy.model.configuration import Limits
+from revproxy.model.configuration import Limits, Timeouts
 from tests.support.playbook import CHUNKED_POST, GET, OK, UPSTREAM, Peer, PlaybookCase, Stage, post
+from tests.support.upgrades import SWITCHING, asking
 
 CLOSING_GET = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
 EXPECTING_POST = post(9, b"Expect: 100-continue")
@@ -30,6 +31,8 @@ requests = st.sampled_from(
         post(3000) + b"x" * 2000,
         b"x" * 1000,
         post(10**9),
+        asking(),
+        asking() + b"behind",
         CHUNKED_POST,
         CHUNKED_POST + b"9\r\nsome body\r\n",
         b"7d0\r\n" + b"x" * 2000 + b"\r\n",
@@ -53,6 +56,8 @@ responses = st.sampled_from(
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"5\r\nhello\r\n",
         b"0\r\n\r\n",
+        SWITCHING,
+        SWITCHING + b"behind",
         b"nonsense\r\n\r\n",
     ]
 )
@@ -84,6 +89,28 @@ class AnyOrderTests(PlaybookCase):
         stage = self.stage(limits=limits, settings=pool, body_limit=5000)
         for down in (stage.downstream(), stage.downstream()):
             down.connection.high_water = 1000
+        for name, number, argument in script:
+            self.play(stage, name, number, argument)
+        self.check_end(stage)
+
+    @settings(
+        max_examples=150,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.lists(events, max_size=20))
+    def test_any_order_with_tunnels(self, script: list[tuple[str, int, object]]) -> None:
+        """So it does where two connections are tunnels, or are about to be."""
+        limits = Limits(buffered_bytes=1000)
+        pool = evolve(UPSTREAM, buffered_bytes=1000, keepalive=2)
+        timeouts = Timeouts(upgraded_idle_secs=30)
+        stage = self.stage(limits=limits, settings=pool, timeouts=timeouts)
+        for answer in (SWITCHING, b""):
+            down = stage.downstream()
+            down.connection.high_water = 1000
+            down.says(asking())
+            stage.upstream().says(answer)
         for name, number, argument in script:
             self.play(stage, name, number, argument)
         self.check_end(stage)

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from revproxy.errors import BadRequest
-from revproxy.model.http import RequestHead
+from revproxy.model.http import CHUNKED, RequestHead
 from revproxy.policy.forwarded import Client, settle_forwarded, settle_peer
+from revproxy.policy.upgrade import Upgrade
 from revproxy.policy.upstream_request import upstream_request_head
 from tests.support.heads import request_head
 
@@ -173,6 +174,48 @@ class TrustedProxyTests(SynchronousTestCase):
         for lines in ([], [b"X-Request-ID:"]):
             head = request_head(*lines)
             self.assertNotEqual(request_id(head, behind_proxy(head)), b"")
+
+
+class UpgradeTests(SynchronousTestCase):
+    """What the connection is to become."""
+
+    def written(self, head: RequestHead, upgrade: Upgrade | None) -> list[bytes]:
+        raw = upstream_request_head(head, DIRECT, expect=False, upgrade=upgrade)
+        self.assertTrue(raw.endswith(b"\r\n\r\n"))
+        lines = raw[:-4].split(b"\r\n")
+        return [line for line in lines if not line.startswith((b"X-", b"Host"))]
+
+    def test_upgrade(self) -> None:
+        """The one protocol that was chosen is asked for, with the client's own key."""
+        key = b"Sec-WebSocket-Key: a"
+        lines = (b"Connection: Upgrade, x-a", b"Upgrade: h2c, WebSocket", b"X-A: 1", key)
+        expected = [b"GET / HTTP/1.1", b"Connection: Upgrade", b"Upgrade: websocket", key]
+        self.assertEqual(self.written(request_head(*lines), Upgrade(b"websocket")), expected)
+
+    def test_no_upgrade(self) -> None:
+        """What was not chosen is not asked for."""
+        head = request_head(b"Connection: Upgrade", b"Upgrade: h2c", b"HTTP2-Settings: A")
+        self.assertEqual(self.written(head, None), [b"GET / HTTP/1.1"])
+
+    def test_other_methods(self) -> None:
+        """A protocol may begin with any method; an empty body is said as ever."""
+        head = request_head(b"Connection: Upgrade", b"Upgrade: chat", method=b"POST")
+        expected = [b"POST / HTTP/1.1", b"Content-Length: 0", b"Connection: Upgrade"]
+        self.assertEqual(self.written(head, Upgrade(b"chat")), [*expected, b"Upgrade: chat"])
+
+    def test_trailers(self) -> None:
+        """Another protocol has no trailers, and Connection is said once."""
+        head = request_head(b"Connection: Upgrade", b"Upgrade: chat", b"TE: trailers")
+        expected = [b"GET / HTTP/1.1", b"Connection: Upgrade", b"Upgrade: chat"]
+        self.assertEqual(self.written(head, Upgrade(b"chat")), expected)
+
+    def test_extended_connect(self) -> None:
+        """It becomes a GET without a body, with the proxy's key and no other."""
+        head = request_head(b"sec-websocket-key: theirs", b"sec-websocket-version: 13")
+        head.method, head.protocol, head.content_length = b"CONNECT", b"websocket", CHUNKED
+        expected = [b"GET / HTTP/1.1", b"Connection: Upgrade", b"Upgrade: websocket"]
+        expected += [b"Sec-WebSocket-Key: ours", b"sec-websocket-version: 13"]
+        self.assertEqual(self.written(head, Upgrade(b"websocket", b"ours")), expected)
 
 
 class RoundTripTests(SynchronousTestCase):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from revproxy.model.address import UpstreamAddress
-from tests.support.configurations import Step, changed, mistakes, read
+from tests.support.configurations import Step, changed, minimal, mistakes, read
 
 HOST: tuple[Step, ...] = ("listeners", 0, "sites", 0, "host")
 UPSTREAM: tuple[Step, ...] = ("listeners", 0, "sites", 0, "upstream")
@@ -157,3 +157,35 @@ class UpstreamTests(NameTestCase):
                 "a UNIX socket has no name to verify: only http goes there"
             ],
         )
+
+
+class ProtocolTests(NameTestCase):
+    """What connections of a site may become."""
+
+    PLACE = ("listeners", 0, "sites", 0, "upgrades")
+
+    def test_accepted(self) -> None:
+        """Any protocols, in lower case, and none; WebSocket is allowed unless it is said."""
+        for given, read_as in (
+            (None, ("websocket",)),
+            ([], ()),
+            (["WebSocket", "chat/2", "x-mine"], ("websocket", "chat/2", "x-mine")),
+        ):
+            document = minimal() if given is None else changed(*self.PLACE, to=given)
+            self.assertEqual(read(document).listeners[0].sites[0].upgrades, read_as)
+
+    def test_other_kinds_of_http(self) -> None:
+        """HTTP and TLS of any version are refused with their place: what is asked in them would
+        pass unseen.
+        """
+        for name in ("h2c", "H2C", "h2", "h3", "HTTP/2.0", "http", "TLS/1.0", "tls"):
+            found = mistakes(changed(*self.PLACE, to=["websocket", name]))
+            place = "listeners[0].sites[0].upgrades[1]"
+            words = f'"{name.lower()}" cannot be upgraded to; usual is "websocket"'
+            self.assertEqual(found, [f"{place}: {words}"])
+
+    def test_no_names(self) -> None:
+        """What is no name of a protocol is refused."""
+        for name in ("", "web socket", "a,b", "a/b/c", "a/", "/a", "a\r\nb: c", "w\u00e9b"):
+            (found,) = mistakes(changed(*self.PLACE, to=[name]))
+            self.assertIn("listeners[0].sites[0].upgrades[0]: ", found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from revproxy.wire.h2 import frames
-from revproxy.wire.h2.connection import H2Connection
+from revproxy.wire.h2.connection import FRAMES_AT_ONCE, H2Connection
 from revproxy.wire.h2.errors import H2ConnectionError
 from revproxy.wire.h2.frames import (
     CANCEL,
@@ -249,6 +249,18 @@ class StreamTests(SynchronousTestCase):
             server.receive(headers(1, POST, end=False), headers(1, fields, end=end))
             self.assertEqual(server.told[-1], ("reset", 1, PROTOCOL_ERROR), fields)
 
+    def test_turns(self) -> None:
+        """One call reads so many frames, or fewer with long header blocks, and the rest later."""
+        long = [*GET, (b"x", b"y" * 1000)]
+        for fields, at_once in ((GET, FRAMES_AT_ONCE), (long, FRAMES_AT_ONCE // 17 + 1)):
+            server = Server(H2Limits(max_streams=1000))
+            connection = server.connection
+            connection.receive(b"".join(headers(2 * at + 1, fields) for at in range(300)), 0.0)
+            self.assertEqual((len(server.told), connection.behind), (at_once, True))
+            while connection.behind:
+                connection.receive(b"", 0.0)
+            self.assertEqual(len(server.told), 300)
+
     def test_after_the_end(self) -> None:
         """What comes after END_STREAM resets the stream while it is open."""
         for more in (body(1, b"x"), headers(1, [(b"x", b"y")])):
@@ -354,14 +366,15 @@ class StreamTests(SynchronousTestCase):
         """A read full of tiny frames is taken in parts; nothing is lost of it."""
         server = Server()
         server.receive(headers(1, POST, end=False))
-        server.receive(body(1, b"x") * 600 + body(1, b"y", end=True))
+        server.connection.receive(body(1, b"x") * 600 + body(1, b"y", end=True), 0.0)
         turns = 1
         while server.connection.behind:
-            server.receive(b"")
+            server.connection.receive(b"", 0.0)
             turns += 1
         self.assertEqual((turns, len(server.told)), (3, 603))
         server = Server()
-        server.receive(headers(1, POST, end=False), body(1, b"x") * 256 + body(1, b"x")[:9])
+        server.connection.receive(headers(1, POST, end=False), 0.0)
+        server.connection.receive(body(1, b"x") * 256 + body(1, b"x")[:9], 0.0)
         self.assertFalse(server.connection.behind)
 
     def test_owner(self) -> None:

@@ -457,8 +457,9 @@ class RoomTests(SynchronousTestCase):
         """The windows by themselves, at their edges."""
         window = ReceiveWindow(10)
         self.assertTrue(window.take(10))
-        self.assertEqual((window.give(4), window.give(1), window.give(4)), (0, 5, 0))
-        self.assertTrue(window.take(5))
+        self.assertEqual((window.give(4), window.give(1), window.give(4)), (4, 0, 5))
+        self.assertEqual(window.left, 9)
+        self.assertTrue(window.take(9))
         self.assertFalse(window.take(1))
         self.assertEqual(widened(-5, 2**31 - 1), 2**31 - 6)
         self.assertEqual(widened(5, -10), -5)

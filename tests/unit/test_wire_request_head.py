@@ -320,6 +320,65 @@ class FramingTests(RequestHeadCase):
         self.assert_refused(400, *upgrade, b"Transfer-Encoding: chunked", b"Content-Length: 5")
 
 
+class UpgradeTests(RequestHeadCase):
+    """What a connection is asked to become."""
+
+    def protocol(self, *lines: bytes, **changes: Any) -> bytes:
+        return request_head(*lines, **changes).protocol
+
+    def test_asked_for(self) -> None:
+        """It is the value of Upgrade, where Connection names that, in any case and order."""
+        upgrade = b"Upgrade: WebSocket"
+        for option in (
+            b"Upgrade",
+            b"upgrade",
+            b"keep-alive, UPGRADE",
+            b"Upgrade,close",
+            b",upgrade",
+        ):
+            found = self.protocol(b"Connection: " + option, upgrade)
+            self.assertEqual(found, b"WebSocket", option)
+        lines = (b"Connection: close", upgrade, b"Connection: upgrade")
+        self.assertEqual(self.protocol(*lines), b"WebSocket")
+
+    def test_several(self) -> None:
+        """Several are a list, in one field or in more, in their order."""
+        upgrade = b"Connection: upgrade"
+        self.assertEqual(self.protocol(upgrade, b"Upgrade: h2c, websocket"), b"h2c, websocket")
+        found = self.protocol(b"Upgrade: h2c", upgrade, b"Upgrade: websocket")
+        self.assertEqual(found, b"h2c, websocket")
+
+    def test_not_asked_for(self) -> None:
+        """Without Connection, in HTTP/1.0 and with a body nothing is asked for (RFC 9110 7.8)."""
+        upgrade = (b"Connection: Upgrade", b"Upgrade: websocket")
+        self.assertEqual(self.protocol(upgrade[1]), b"")
+        self.assertEqual(self.protocol(upgrade[0]), b"")
+        self.assertEqual(self.protocol(b"Connection: keep-alive", upgrade[1]), b"")
+        self.assertEqual(self.protocol(b"Connection: upgrades, x-upgrade", upgrade[1]), b"")
+        self.assertEqual(self.protocol(*upgrade, version=b"HTTP/1.0"), b"")
+        self.assertEqual(self.protocol(*upgrade, b"Content-Length: 1"), b"")
+        self.assertEqual(self.protocol(*upgrade, b"Transfer-Encoding: chunked"), b"")
+        self.assertEqual(self.protocol(*upgrade, b"Content-Length: 0"), b"websocket")
+
+    def test_connect(self) -> None:
+        """A CONNECT of HTTP/1.1 is for a tunnel of another kind, whatever stands beside it."""
+        upgrade = (b"Connection: Upgrade", b"Upgrade: websocket")
+        self.assertEqual(self.protocol(*upgrade, method=b"CONNECT", target=b"a.test:443"), b"")
+        self.assertEqual(self.protocol(*upgrade, method=b"CONNECT", target=b"/a"), b"")
+
+    def test_fields(self) -> None:
+        """Upgrade, HTTP2-Settings and Connection never pass; what belongs to WebSocket does."""
+        head = request_head(
+            b"Connection: Upgrade, HTTP2-Settings",
+            b"Upgrade: h2c",
+            b"HTTP2-Settings: AAMAAABkAAQAAP__",
+            b"Sec-WebSocket-Key: a",
+            b"Sec-WebSocket-Version: 13",
+        )
+        kept = [(b"Sec-WebSocket-Key", b"a"), (b"Sec-WebSocket-Version", b"13")]
+        self.assert_read(head, fields=kept, protocol=b"h2c")
+
+
 class ConnectionTests(RequestHeadCase):
     """Persistence, and the fields that Connection takes away."""
 

@@ -207,6 +207,38 @@ class FramingTests(ResponseHeadCase):
             self.assertEqual(head.keep_alive, old, options)
 
 
+class UpgradeTests(ResponseHeadCase):
+    """What an upstream says that the connection becomes."""
+
+    SWITCHING = b"HTTP/1.1 101 Switching Protocols"
+
+    def protocol(self, *lines: bytes, status_line: bytes = SWITCHING) -> bytes:
+        return response_head(*lines, status_line=status_line).protocol
+
+    def test_agreed(self) -> None:
+        """In a 101 it is the value of Upgrade where Connection names that."""
+        self.assertEqual(self.protocol(b"Upgrade: X", b"Connection: keep-alive, UPGRADE"), b"X")
+        lines = (b"Upgrade: x", b"Connection: upgrade", b"Upgrade: y")
+        self.assertEqual(self.protocol(*lines), b"x, y")
+
+    def test_not_agreed(self) -> None:
+        """Without Connection, and with any other status, nothing has been agreed to."""
+        self.assertEqual(self.protocol(b"Upgrade: x"), b"")
+        self.assertEqual(self.protocol(b"Connection: Upgrade"), b"")
+        self.assertEqual(self.protocol(b"Upgrade: x", b"Connection: close"), b"")
+        for status in (b"100 Continue", b"200 OK", b"426 Upgrade Required"):
+            lines = (b"Upgrade: x", b"Connection: Upgrade")
+            self.assertEqual(self.protocol(*lines, status_line=b"HTTP/1.1 " + status), b"")
+
+    def test_fields(self) -> None:
+        """It has no body whatever it says, and keeps what belongs to WebSocket."""
+        lines = (b"Upgrade: x", b"Connection: upgrade", b"Content-Length: 5")
+        head = response_head(*lines, b"Sec-WebSocket-Accept: a", status_line=self.SWITCHING)
+        self.assertEqual(head.fields, [(b"Sec-WebSocket-Accept", b"a")])
+        self.assertEqual(head.body_length, 0)
+        self.assert_refused(*lines, b"Transfer-Encoding: chunked", status_line=self.SWITCHING)
+
+
 class Heard:
     """What llhttp makes of a response head."""
 

@@ -247,6 +247,7 @@ class Status:
         return {
             "open": connections.total,
             "in_flight": sum(one.protocol.busy for one in connections.all()),
+            "upgraded": sum(one.protocol.upgraded for one in connections.all()),
             "waiting": sum(map(len, connections.waiting.values())),
             "limit": connections.most,
             "accepting": not self._generations.gate.closed,

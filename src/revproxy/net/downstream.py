@@ -21,7 +21,8 @@ class Summary:
         client: the address of its peer.
         secure: whether it came in by a TLS port.
         server_name: the name that its handshake asked for; ``""`` = none.
-        state: ``handshake``, ``idle``, ``head``, ``body``, ``response`` or ``closing``.
+        state: ``handshake``, ``idle``, ``head``, ``body``, ``response``, ``upgraded`` or
+            ``closing``.
         opened: when it was accepted, in seconds of the monotonic clock.
         host: of the request under way; ``""`` = none.
         method: likewise.
@@ -44,6 +45,10 @@ class Downstream(Protocol):
     @property
     def busy(self) -> bool:
         """Whether an exchange is under way."""
+
+    @property
+    def upgraded(self) -> int:
+        """How many of its exchanges have become another protocol's."""
 
     def give_way(self) -> bool:
         """Close, if the connection is idle; returns whether it was."""

@@ -206,6 +206,7 @@ class Exchange(OwnAnswers):
             raise BadResponse("invalid sec-websocket-accept")
         self._response_begun = True
         self._connection = None
+        self._complete_fields(head)
         front, plan = self.front, self._plan
         idle_secs = plan.timeouts.upgraded_idle_secs
         tunnel = Tunnel(
@@ -218,22 +219,23 @@ class Exchange(OwnAnswers):
             tunnel.body(b"".join(held))
             front.hold(False)
             tunnel.flush()
-        if self._request_done:
+        if self._request_done or (self._is_connect and not self.head.content_length):
             tunnel.end()
 
     def response(self, head: ResponseHead) -> None:
-        """The final response head."""
+        """The final response head.
+
+        Raises:
+            BadResponse: the downstream would take it for an upgrade that has not been agreed to.
+        """
+        if self._is_connect and head.status < 300:
+            raise BadResponse("no upgrade")
         self._response_begun = True
         self._status = head.status
         if self.holding:
             # What more comes of the body is sent on at once, and must not overtake what is held.
             self.release_body(told=True)
-        if not head.has_date:
-            head.fields.append((b"Date", self._plan.date()))
-        if self._fields is not None:
-            mine = {name.lower() for name, _ in self._fields}
-            head.fields = [field for field in head.fields if field[0].lower() not in mine]
-            head.fields += self._fields
+        self._complete_fields(head)
         self.front.writer.head(head)
 
     def data(self, content: bytes) -> None:
@@ -254,7 +256,7 @@ class Exchange(OwnAnswers):
             self._record((("cut", "upstream"),))
             self.front.reset()
         elif error.retry and may_retry(
-            self.head.method,
+            b"GET" if self._is_connect else self.head.method,
             reused=connection is not None and connection.reused,
             response_begun=False,
             body_sent=self._body_sent,
@@ -277,6 +279,11 @@ class Exchange(OwnAnswers):
 
     # Upstream
 
+    @property
+    def _is_connect(self) -> bool:
+        """Whether it is an extended CONNECT, which its upstream gets as a GET."""
+        return self.head.method == b"CONNECT"
+
     def _may_upgrade(self, route: Route) -> bool:
         """Choose what the connection may become.
 
@@ -284,7 +291,16 @@ class Exchange(OwnAnswers):
         CONNECT asks for nothing else.
         """
         self._upgrade = upgrade_of(self.head, route.upgrades)
-        return self._upgrade is not None or self.head.method != b"CONNECT"
+        return self._upgrade is not None or not self._is_connect
+
+    def _complete_fields(self, head: ResponseHead) -> None:
+        """Add what the proxy itself says in every response."""
+        if not head.has_date:
+            head.fields.append((b"Date", self._plan.date()))
+        if self._fields is not None:
+            mine = {name.lower() for name, _ in self._fields}
+            head.fields = [field for field in head.fields if field[0].lower() not in mine]
+            head.fields += self._fields
 
     def _send_held(self, connection: UpstreamConnection) -> None:
         held, self._held = self._held, []

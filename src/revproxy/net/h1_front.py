@@ -160,7 +160,9 @@ class H1Front(H1Requests):
         if self._state is State.BODY and self._body is not None:
             discard = can_discard(self._body.left, expect_continue=request.expect_continue)
             close = close or not discard
-        self.writer.closing = close or not request.keep_alive or self.writer.last
+        # What has come behind a request for an upgrade may be of the other protocol.
+        ends = not request.keep_alive or request.protocol != b""
+        self.writer.closing = close or ends or self.writer.last
         self._say(status, fields, with_body=request.method != b"HEAD", body=body)
         if self._state is State.BODY and not self.writer.closing:
             # What is left of the request body is read and thrown away.
@@ -203,7 +205,9 @@ class H1Front(H1Requests):
     def _over(self) -> None:
         """The exchange has ended: the next request, or the end."""
         self._exchange = None
-        if self._state is State.BODY or (self.writer.closing and self._buffer):
+        state = self._state
+        unread = state is State.BODY or state is State.TUNNEL
+        if unread or (self.writer.closing and self._buffer):
             self._leave_lingering()
         elif self.writer.closing:
             last = self.writer.take()
@@ -250,6 +254,11 @@ class H1Front(H1Requests):
     def busy(self) -> bool:
         """Whether an exchange is under way."""
         return self._exchange is not None
+
+    @property
+    def upgraded(self) -> int:
+        """Whether another protocol is spoken: 1 or 0."""
+        return int(self._state is State.TUNNEL)
 
     def drain(self) -> None:
         """Close when idle; any answer from now on is the last one."""

@@ -24,9 +24,10 @@ from revproxy.net.leaving import Leaving
 from revproxy.net.plan import ListenerPort, Plan
 from revproxy.net.stall import Stall
 from revproxy.policy.forwarded import Client, connection_key, settle_peer
+from revproxy.policy.rate_limit import retry_after
 from revproxy.wire.h2.connection import H2Connection
 from revproxy.wire.h2.errors import H2ConnectionError
-from revproxy.wire.h2.frames import CANCEL, ENHANCE_YOUR_CALM
+from revproxy.wire.h2.frames import CANCEL, ENHANCE_YOUR_CALM, NO_ERROR
 from revproxy.wire.h2.limits import H2Limits
 from revproxy.wire.h2.response import own_response
 from revproxy.wire.h2.stream import Stream
@@ -46,8 +47,8 @@ class H2Front:
     """
 
     __slots__ = ("_bodies", "_corked", "_deadlines", "_ending", "_flush_due", "_h2",
-                 "_intake", "_leaving", "_opened", "_peer_address", "_plan", "_serving", "_stall",
-                 "deadline", "identity", "paused", "peer", "port",
+                 "_intake", "_leaving", "_opened", "_peer_address", "_plan", "_sent", "_serving",
+                 "_stall", "deadline", "identity", "paused", "peer", "port",
                  "transport")  # fmt: skip
 
     def __init__(self, port: ListenerPort, peer: str, identity: Identity | None) -> None:
@@ -67,12 +68,19 @@ class H2Front:
         self._bodies: list[H2Stream] = []
         self._corked = self._flush_due = False
         self._serving = self._ending = False
+        self._sent = 0
 
     def _adopt(self, plan: Plan) -> None:
         """Take what depends on the generation from ``plan``."""
         self._plan = plan
         scheme = b"https" if self.port.secure else b"http"
         self.peer: Client = settle_peer(self._peer_address, scheme, plan.trusted)
+
+    def _present_plan(self) -> Plan:
+        plan = self.port.router.plan
+        if plan is not self._plan:
+            self._adopt(plan)
+        return plan
 
     # From the transport
 
@@ -99,11 +107,15 @@ class H2Front:
         self._intake.closed = True
         if self._leaving is not None:
             self._leaving.close()
-            return
+        elif not self._h2.behind:
+            self._read_ended()
+
+    def _read_ended(self) -> None:
         self._ending = True
         for stream in [one for one in self._h2.streams.values() if one.receiving]:
             stream.owner.lost()
             self._h2.reset(stream, CANCEL)
+            stream.owner = None
         self._flush()
 
     def writeConnectionLost(self) -> None:
@@ -111,10 +123,11 @@ class H2Front:
 
     def connectionLost(self, reason: Failure) -> None:
         """The connection is gone."""
-        self._deadlines.forget(self)
+        if self._leaving is None:
+            self._h2.close(NO_ERROR)
+            self._leave()
         if self._leaving is not None:
             self._leaving.gone()
-        self.deadline = NEVER
         self._lose_all()
 
     def pauseProducing(self) -> None:
@@ -144,11 +157,23 @@ class H2Front:
             self._leave().abort()
         elif self._h2.streams:
             self.deadline = now + CHECK_SECS
-            for stream in list(self._h2.streams.values()):
-                stream.owner.check_stall(now, timeouts.response_write_secs)
-            self._flush()
+            self._check_streams(now)
         else:
             self._close()
+
+    def _check_streams(self, now: float) -> None:
+        """Give up the streams of which nothing is taken.
+
+        While the connection takes nothing its own stall counts, and while it takes something
+        every stream is given its turn.
+        """
+        moving = self._h2.sent_bytes != self._sent
+        self._sent = self._h2.sent_bytes
+        secs = self._plan.timeouts.response_write_secs
+        for stream in list(self._h2.streams.values()):
+            excused = self.paused or (moving and stream.window > 0)
+            stream.owner.check_stall(now, secs, excused=excused)
+        self._flush()
 
     # Reading
 
@@ -161,6 +186,7 @@ class H2Front:
         try:
             self._h2.receive(data, self._deadlines.now)
         except H2ConnectionError as error:
+            self._bodies.clear()
             self._refuse(error)
             return
         finally:
@@ -180,6 +206,8 @@ class H2Front:
         if self._leaving is None:
             self._intake.set(ahead=False)
             self._read(b"")
+            if self._intake.closed and not self._h2.behind and self._leaving is None:
+                self._read_ended()
 
     def _refuse(self, error: H2ConnectionError) -> None:
         level = "warn" if error.code == ENHANCE_YOUR_CALM else "info"
@@ -192,9 +220,7 @@ class H2Front:
 
     def request(self, stream: Stream, head: RequestHead, *, end: bool) -> None:
         """A request has begun."""
-        plan = self.port.router.plan
-        if plan is not self._plan:
-            self._adopt(plan)
+        plan = self._present_plan()
         if not self._serving:
             self._serving = True
             self.deadline = self._deadlines.now + CHECK_SECS
@@ -202,13 +228,23 @@ class H2Front:
         owner.begin(head)
 
     def bad_request(self, stream: Stream, error: BadRequest) -> None:
-        """A request is refused with a status."""
-        plan = self._plan
+        """A request is refused with a status.
+
+        As the connection goes on, it counts for the rate limit like any other.
+        """
+        plan = self._present_plan()
+        fields = [(b"Date", plan.date())]
+        if not self.peer.trusted:
+            left = plan.limiter.take(self.peer.key, plan.clock())
+            if left < 0:
+                error = BadRequest(429, "too many requests")
+                fields.append((b"Retry-After", b"%d" % retry_after(left)))
         plan.responses[error.status // 100] += 1
         reason = ("error", error.reason)
         plan.log.request(self._peer_address, "", "", "", error.status, "", 0, (reason,))
         stream.owner = H2Stream(self, self._h2, stream, plan)
-        head, content = own_response(error.status, [(b"Date", plan.date())], None, b"")
+        method = b"HEAD" if stream.head_only else b""
+        head, content = own_response(error.status, fields, None, method)
         self._h2.send_head(stream, head)
         self._h2.send_data(stream, content)
 
@@ -228,7 +264,8 @@ class H2Front:
 
     def reset(self, stream: Stream, code: int) -> None:
         """A stream is gone."""
-        stream.owner.lost()
+        owner, stream.owner = stream.owner, None
+        owner.lost()
 
     def full(self, stream: Stream) -> None:
         """Enough is held of a response."""
@@ -270,11 +307,15 @@ class H2Front:
 
     def _rest(self) -> None:
         """No stream is open: the connection ends, or waits for the next request."""
+        if self._h2.behind:
+            return
         if self._h2.finished or self._ending:
             self._close()
         elif self._serving:
             self._serving = False
-            self.deadline = self._deadlines.now + self._plan.timeouts.keepalive_secs + SLACK_SECS
+            draining = self.port.router.draining
+            secs = FIRST_REQUEST_SECS if draining else self._plan.timeouts.keepalive_secs
+            self.deadline = self._deadlines.now + secs + SLACK_SECS
             waiting = self.port.connections.waiting
             if waiting and connection_key(self._peer_address) in waiting:
                 self._close()
@@ -297,6 +338,11 @@ class H2Front:
         """Whether an exchange is under way."""
         return self._leaving is None and bool(self._h2.streams)
 
+    @property
+    def upgraded(self) -> int:
+        """How many streams are tunnels."""
+        return sum(one.owner.upgraded for one in self._h2.streams.values() if one.owner)
+
     def drain(self) -> None:
         """Say GOAWAY; what is under way may end, and what is on its way is still served."""
         if self._leaving is not None or self.give_way():
@@ -309,7 +355,8 @@ class H2Front:
     def cut(self) -> None:
         """Cut the connection, and the exchanges that are under way."""
         self._lose_all("shutdown")
-        self.transport.abortConnection()
+        leaving = self._leaving or self._leave()
+        leaving.abort()
 
     def summary(self) -> Summary:
         """What the connection is doing: the first of its requests stands for all."""

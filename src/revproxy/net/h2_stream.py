@@ -118,14 +118,18 @@ class H2Stream:
         if self.exchange is not None:
             self.exchange.resume()
 
-    def check_stall(self, now: float, secs: float) -> None:
-        """Give the stream up, if for ``secs`` the client has taken nothing of what is held."""
-        seen = self._stream.queued, self._stream.window
-        if not seen[0] or seen != self._seen:
+    def check_stall(self, now: float, secs: float, *, excused: bool) -> None:
+        """Give the stream up, if for ``secs`` the client has taken nothing of what is held.
+
+        Unless it is ``excused``: what it waits for is not its own window.
+        """
+        stream = self._stream
+        seen = stream.queued, stream.window
+        if excused or not stream.queued or seen != self._seen:
             self._seen = seen
             self._unmoved_since = now
         elif now - self._unmoved_since > secs:
-            self._h2.reset(self._stream, CANCEL)
+            self._reset(CANCEL)
             self.lost()
 
     def expired(self, now: float) -> None:
@@ -134,10 +138,17 @@ class H2Stream:
         if exchange is None or pace is None:
             self._forget_body()
             return
+        if not self._held and not exchange.holding:
+            self.wait(self._h2.choked)
         error = pace.late(now, self._plan.timeouts.request_body_secs)
         if error is not None:
             exchange.refused(error)
             self.flush()
+
+    @property
+    def upgraded(self) -> bool:
+        """Whether it has become a tunnel."""
+        return isinstance(self.exchange, Tunnel)
 
     # From the exchange
 
@@ -186,9 +197,10 @@ class H2Stream:
         self._h2.send_data(self._stream, content)
 
     def reset(self) -> None:
-        """The response is cut."""
+        """The response is cut; of a tunnel that is as a reset of TCP is (RFC 8441 5)."""
+        code = CANCEL if self.upgraded else INTERNAL_ERROR
         self._over()
-        self._h2.reset(self._stream, INTERNAL_ERROR)
+        self._reset(code)
 
     def hold(self, held: bool) -> None:
         """Stop giving the request body's window back, or go on."""
@@ -211,6 +223,10 @@ class H2Stream:
     def flush(self) -> None:
         """Send what has been said on the connection."""
         self._front.flush()
+
+    def _reset(self, code: int) -> None:
+        self._h2.reset(self._stream, code)
+        self._stream.owner = None
 
     def _give_back(self) -> None:
         if not self._held:

@@ -16,6 +16,7 @@ from revproxy.net.gate import Accepting
 from revproxy.net.h1_front import H1Front
 from revproxy.net.h2_front import H2Front
 from revproxy.net.plan import ListenerPort
+from revproxy.net.relay import NO_BACKENDS, Backend, Relay
 from revproxy.net.tls_downstream import ServerTls
 from revproxy.policy.connection_limit import Admission
 from revproxy.policy.forwarded import connection_key
@@ -98,6 +99,10 @@ class _Port(Factory):
         raise NotImplementedError
 
 
+_INTERNAL_ERROR = b"\x15\x03\x03\x00\x02\x02\x50"
+"""A TLS alert: there is nobody to answer the ClientHello (RFC 8446 6)."""
+
+
 class PlainPort(_Port):
     """Connections to a listener's plain HTTP port."""
 
@@ -110,11 +115,13 @@ class TlsPort(_Port):
 
     Attributes:
         choose: decides which certificate is served; assigned anew by a reload.
+        backends: decides what is passed through; likewise.
     """
 
     def __init__(self, port: ListenerPort, choose: ChooseIdentity) -> None:
         super().__init__(port)
         self.choose = choose
+        self.backends = NO_BACKENDS
 
     def _protocol(self, peer: str) -> ServerTls:
         plan = self._port.router.plan
@@ -122,6 +129,7 @@ class TlsPort(_Port):
             self.choose,
             self._accept,
             self._refused,
+            self._passed,
             self._port.deadlines,
             plan.timeouts,
             plan.limits.client_hello_bytes,
@@ -139,6 +147,13 @@ class TlsPort(_Port):
         front = H2Front if tls.alpn_protocol == "h2" else H1Front
         return front(self._port, tls.transport.getPeer().host, tls.identity)
 
+    def _passed(self, tls: ServerTls, refused: bool) -> Relay | None:
+        name = tls.hello.server_name
+        backend = self.backends.fallback if refused else self.backends.find(name)
+        if backend is None:
+            return None
+        return Relay(self._port, backend, server_name=name, unreachable=_INTERNAL_ERROR)
+
     def _refused(self, tls: ServerTls, level: str, reason: str) -> None:
         peer = tls.transport.getPeer().host
         if tls.transport in self._port.connections.waiting.get(tls.transport.limit_key, ()):
@@ -150,3 +165,19 @@ class TlsPort(_Port):
             ("error", reason),
         )
         self._port.router.plan.log.record(level, "TLS_REFUSED", record)
+
+
+class StreamPort(_Port):
+    """Connections to the port of a TCP service, all of which are passed through.
+
+    Args:
+        port: the port.
+        backend: where they go.
+    """
+
+    def __init__(self, port: ListenerPort, backend: Backend) -> None:
+        super().__init__(port)
+        self.backend = backend
+
+    def _protocol(self, peer: str) -> Relay:
+        return Relay(self._port, self.backend)

@@ -15,9 +15,10 @@ from twisted.python.failure import Failure
 
 from revproxy.model.configuration import Timeouts
 from revproxy.model.seams import ChooseIdentity
-from revproxy.model.tls import Alert, ClientHello, Identity
+from revproxy.model.tls import UNRECOGNIZED_NAME, Alert, ClientHello, Identity
 from revproxy.net.deadlines import NEVER, Deadlines
 from revproxy.net.downstream import FIRST_REQUEST_SECS, Downstream, Summary
+from revproxy.net.relay import Relay
 from revproxy.net.tls_layer import TlsLayer, Upper, tls_reason
 from revproxy.wire.client_hello import BadClientHello, NotTls, parse_client_hello
 
@@ -38,6 +39,8 @@ class ServerTls(TlsLayer):
         choose: decides which identity is served.
         accept: makes the upper protocol once the handshake is done; None closes in order.
         refused: told of refusals, with the log level and the reason.
+        passed: decides whether the connection is passed through instead, and where to: before
+            ``choose`` is asked, and again, with ``refused`` true, when that refuses the name.
         deadlines: of the connection until then.
         timeouts: of the ClientHello and of the whole handshake, both from accept.
         hello_bytes: the largest ClientHello.
@@ -48,6 +51,7 @@ class ServerTls(TlsLayer):
         choose: ChooseIdentity,
         accept: Callable[[ServerTls], DownstreamUpper | None],
         refused: Callable[[ServerTls, str, str], None],
+        passed: Callable[[ServerTls, bool], Relay | None],
         deadlines: Deadlines,
         timeouts: Timeouts,
         hello_bytes: int,
@@ -56,6 +60,7 @@ class ServerTls(TlsLayer):
         self._choose: ChooseIdentity | None = choose
         self._accept = accept
         self._refused = refused
+        self._passed = passed
         self._deadlines = deadlines
         self._timeouts = timeouts
         self._hello_bytes = hello_bytes
@@ -81,6 +86,11 @@ class ServerTls(TlsLayer):
     def busy(self) -> bool:
         """Whether an exchange is under way."""
         return self._front is not None and self._front.busy
+
+    @property
+    def upgraded(self) -> int:
+        """As of the front."""
+        return 0 if self._front is None else self._front.upgraded
 
     def drain(self) -> None:
         """Let the front drain; a handshake may still be completed."""
@@ -134,9 +144,12 @@ class ServerTls(TlsLayer):
         # Forgotten: it holds every certificate of its time, and the connection may last for days.
         choose, self._choose = self._choose, None
         assert choose is not None
+        if self._pass_through(refused=False):
+            return
         chosen = choose(hello)
         if isinstance(chosen, Alert):
-            self._alert(chosen, "warn")
+            if chosen.description != UNRECOGNIZED_NAME or not self._pass_through(refused=True):
+                self._alert(chosen, "warn")
             return
         self.identity = chosen
         timeouts = self._timeouts
@@ -144,6 +157,19 @@ class ServerTls(TlsLayer):
         self._begin(chosen.context, server=True)
         flight, self._flight = self._flight, b""
         super()._not_flowing(flight)
+
+    def _pass_through(self, *, refused: bool) -> bool:
+        """Give the connection away with all that has been read of it, if it is to be passed."""
+        relay = self._passed(self, refused)
+        if relay is None:
+            return False
+        self._read_closed = True
+        self._deadlines.forget(self)
+        flight, self._flight = self._flight, b""
+        transport = self.transport
+        transport.protocol = relay
+        relay.begin(transport, flight)
+        return True
 
     def _alert(self, alert: Alert, level: str) -> None:
         """Refuse by a fatal alert, in a record written by hand (RFC 8446 5.1, 6)."""

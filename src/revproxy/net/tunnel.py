@@ -129,7 +129,13 @@ class Tunnel:
     # Time
 
     def expired(self, now: float) -> None:
-        """Nothing has come for too long."""
+        """Nothing has come for too long, unless more was not read.
+
+        Whether a downstream takes what is queued for it is the front's to watch.
+        """
+        if self.front.paused:
+            self.deadline = now + self._idle_secs
+            return
         self._end((("cut", "idle"),))
         self.front.reset()
         self.front.flush()

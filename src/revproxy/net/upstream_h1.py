@@ -1,7 +1,8 @@
-"""One HTTP/1.1 connection to an upstream: requests out, responses in, one at a time.
+"""One HTTP/1.1 connection to an upstream: responses in, one at a time; what it becomes, its end.
 
-Owns the framing of both and the time limits of the upstream. What the bytes decide is told to the
-exchange by direct calls. Refuses to know routing, retries and the downstream's HTTP version.
+Owns the framing of responses, the time limits of the upstream and the connection's life. Requests
+go out in ``h1_upstream_requests.py``. What the bytes decide is told to the exchange by direct
+calls. Refuses to know routing, retries and the downstream's HTTP version.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from zope.interface import implementer
 from revproxy.errors import BadResponse, ProxyError, Side
 from revproxy.model.http import CHUNKED, UNTIL_CLOSE, ResponseHead
 from revproxy.net.deadlines import NEVER, SLACK_SECS
-from revproxy.wire.chunked import LAST_CHUNK, ChunkedDecoder, ChunkedError, chunk
+from revproxy.net.h1_upstream_requests import H1UpstreamRequests
+from revproxy.wire.chunked import ChunkedDecoder, ChunkedError
 from revproxy.wire.fields import has_bare_line_feed
 from revproxy.wire.response_head import read_response_head
 
@@ -25,12 +27,9 @@ if TYPE_CHECKING:
     from revproxy.net.pool import Pool
     from revproxy.net.tunnel import Tunnel
 
-CONTINUE_SECS = 1.0
-"""How long a request body waits for the upstream's 100."""
-
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
-class UpstreamH1:
+class UpstreamH1(H1UpstreamRequests):
     """A connection of a pool; :attr:`exchange` is the one it serves now.
 
     Args:
@@ -41,80 +40,22 @@ class UpstreamH1:
         reused: whether it has served an exchange before the present one.
     """
 
-    __slots__ = ("_behind", "_buffer", "_chunked_out", "_decoder", "_ended", "_interim",
-                 "_keep_alive", "_left", "_method", "_out", "_paused", "_pool", "_protocol",
-                 "_ready",
-                 "_request_done", "_taken", "_timeout", "deadline", "exchange", "reused",
-                 "transport", "usable")  # fmt: skip
+    __slots__ = ("_behind", "_buffer", "_decoder", "_ended", "_keep_alive", "_paused", "_ready",
+                 "reused", "usable")  # fmt: skip
 
     def __init__(self, pool: Pool, ready: Callable[[UpstreamH1], None]) -> None:
-        self._pool = pool
+        super().__init__(pool)
         self._ready = ready
-        self._timeout = pool.settings.request_secs
         self._behind = False
         self._ended = False
         self._buffer = b""
-        self._out: list[bytes] = []
-        self._left: int | None = None
         self._decoder: ChunkedDecoder | None = None
-        self._chunked_out = False
         self._keep_alive = False
-        self._request_done = True
-        self._interim = 0
         self._paused = False
-        self._method = b""
-        self._protocol = b""
-        self._taken = 0
-        self.deadline = NEVER
-        self.exchange: Exchange | None = None
         self.reused = False
         self.usable = False
-        self.transport: Any = None
 
     # From the exchange
-
-    def begin(
-        self,
-        exchange: Exchange,
-        head: bytes,
-        method: bytes,
-        *,
-        has_body: bool,
-        chunked: bool,
-        protocol: bytes = b"",
-    ) -> None:
-        """Send a request's head; :meth:`send_body` and :meth:`end` follow if it has a body."""
-        self.exchange = exchange
-        self._protocol = protocol
-        self._method = method
-        self._left = None
-        self._interim = 0
-        self._chunked_out = chunked
-        self._request_done = not has_body
-        self.deadline = self._pool.deadlines.now + self._timeout + SLACK_SECS
-        if has_body:
-            self._taken = self.transport.taken
-            self._out.append(head)
-        else:
-            self.transport.write(head)
-
-    def send_body(self, content: bytes) -> None:
-        """Queue a part of the request body until :meth:`flush`."""
-        self._out.append(chunk(content) if self._chunked_out else content)
-
-    def end(self) -> None:
-        """The request body is complete; from now on the upstream's time runs."""
-        if self._chunked_out:
-            self._out.append(LAST_CHUNK)
-        self._request_done = True
-        self.deadline = self._pool.deadlines.now + self._timeout + SLACK_SECS
-
-    def flush(self) -> None:
-        """Send what is queued, as one write."""
-        out = self._out
-        if out:
-            self._out = []
-            self.transport.write(out[0] if len(out) == 1 else b"".join(out))
 
     def become(self, tunnel: Tunnel) -> None:
         """From now on the bytes are another protocol's, until either side ends."""
@@ -122,14 +63,6 @@ class UpstreamH1:
         self._left = UNTIL_CLOSE
         self._keep_alive = False
         self._timeout = self.deadline = NEVER
-
-    def close_write(self) -> None:
-        """Nothing more is sent through a tunnel."""
-        self.transport.loseWriteConnection()
-
-    def wait_for_continue(self) -> None:
-        """The request body is held back until a 100 or for a second."""
-        self.deadline = self._pool.deadlines.after(CONTINUE_SECS)
 
     def pause(self) -> None:
         """The downstream takes nothing: stop reading. The upstream's clock stands."""

@@ -40,12 +40,13 @@ def upstream_request_head(
         framing = b"Transfer-Encoding: chunked\r\n"
     elif length or head.method in _NEEDS_LENGTH:
         framing = b"Content-Length: %d\r\n" % length
-    method = head.method
+    method, fields = head.method, head.fields
     if upgrade is not None:
         if method == b"CONNECT":
             method, framing = b"GET", b""
         framing += b"Connection: Upgrade\r\nUpgrade: %b\r\n" % upgrade.protocol
         if upgrade.key:
+            fields = [field for field in fields if field[0].lower() != b"sec-websocket-key"]
             framing += b"Sec-WebSocket-Key: %b\r\n" % upgrade.key
     elif head.wants_trailers:
         framing += b"TE: trailers\r\nConnection: TE\r\n"
@@ -65,6 +66,6 @@ def upstream_request_head(
             head.authority,
             request_id,
             framing,
-            field_lines(head.fields),
+            field_lines(fields),
         )
     )

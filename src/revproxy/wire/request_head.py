@@ -200,7 +200,8 @@ def _settle_connection(head: RequestHead, values: list[bytes], upgrades: list[by
     """Persistence, the fields that Connection names, and what the connection is to become.
 
     An upgrade is only asked for where Connection says so, and never in HTTP/1.0 (RFC 9110 7.8).
-    One with a body is passed over, as nobody could tell where the new protocol begins.
+    One with a body is passed over, as nobody could tell where the new protocol begins, and so is
+    one of CONNECT, which asks for a tunnel of another kind.
     """
     head.keep_alive, named = read_connection(values, http_1_0=head.minor == 0)
     if named:
@@ -208,5 +209,11 @@ def _settle_connection(head: RequestHead, values: list[bytes], upgrades: list[by
         head.client_address_fields = [
             field for field in head.client_address_fields if field[0].lower() not in named
         ]
-        if upgrades and b"upgrade" in named and head.minor and not head.content_length:
+        if (
+            upgrades
+            and b"upgrade" in named
+            and head.minor
+            and not head.content_length
+            and head.method != b"CONNECT"
+        ):
             head.protocol = b", ".join(upgrades)

@@ -72,7 +72,8 @@ def _status(reply: Reply) -> Iterable[str]:
     paused = "" if connections["accepting"] else " (none is accepted until some have ended)"
     yield (
         f"connections: {connections['open']} open, {connections['in_flight']} in flight, "
-        f"{connections['waiting']} waiting; at most {limit}{paused}"
+        f"{connections['upgraded']} upgraded, {connections['waiting']} waiting; "
+        f"at most {limit}{paused}"
     )
     classes = ", ".join(f"{requests[f'{digit}xx']} with {digit}xx" for digit in range(2, 6))
     yield f"requests: {requests['total']}, {classes}"

@@ -15,6 +15,7 @@ from revproxy.wire.h2.flow import widened
 from revproxy.wire.h2.frames import (
     ACK,
     CONTINUATION,
+    DATA,
     DEFAULT_WINDOW,
     ENABLE_CONNECT_PROTOCOL,
     ENABLE_PUSH,
@@ -46,7 +47,11 @@ from revproxy.wire.h2.sending import CONNECTION_WINDOW
 from revproxy.wire.h2.stream import Receiver
 
 FRAMES_AT_ONCE: Final = 256
-"""Frames that one ``receive`` reads: a read full of tiny ones would hold up everybody else."""
+"""Frames that one ``receive`` reads: a read full of tiny ones would hold up everybody else.
+
+Of all but DATA every 64 bytes count as a frame more: a header block can take a microsecond for
+each of its bytes.
+"""
 
 _DRAIN_PING: Final = b"draining"
 """What our PING holds; by its answer the client has read the GOAWAY before it."""
@@ -99,6 +104,16 @@ class H2Connection(Receiving):
     def last_stream(self) -> int:
         """The latest stream that the client has opened; 0 before the first."""
         return self._last
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes of response bodies that have left so far; a peer that takes none is stalled."""
+        return self._granted - self._window
+
+    @property
+    def choked(self) -> bool:
+        """Whether request bodies that have not gone on leave no window to any other."""
+        return self._window_in.left < MAX_FRAME
 
     @property
     def gathered(self) -> int:
@@ -193,10 +208,10 @@ class H2Connection(Receiving):
             end = start + length
             if end > size:
                 break
-            if not left:
+            if left <= 0:
                 self.behind = True
                 break
-            left -= 1
+            left -= 1 + (length >> 6 if kind != DATA else 0)
             at = end
             identifier &= MAX_WINDOW
             if self._block_stream and (kind != CONTINUATION or identifier != self._block_stream):

@@ -13,7 +13,8 @@ class ReceiveWindow:
     """What the peer may still send, of a stream or of the whole connection.
 
     Room that is given back is announced when it has come to half of the window: one WINDOW_UPDATE
-    for many frames, and none for a body that is smaller than that.
+    for many frames, and none for a body that is smaller than that. But while others hold most of
+    the window it is announced at once: that half may never come.
 
     Args:
         size: bytes.
@@ -31,10 +32,15 @@ class ReceiveWindow:
         self._left -= size
         return self._left >= 0
 
+    @property
+    def left(self) -> int:
+        """How much the peer may still send, as far as it has been told."""
+        return self._left
+
     def give(self, size: int) -> int:
         """``size`` bytes are done with; returns the increment to announce now, or 0."""
         self._owed = owed = self._owed + size
-        if owed * 2 < self._size:
+        if owed * 2 < self._size and self._left * 4 > self._size:
             return 0
         self._owed = 0
         self._left += owed

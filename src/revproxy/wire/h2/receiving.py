@@ -28,21 +28,25 @@ from revproxy.wire.h2.frames import (
 )
 from revproxy.wire.h2.hpack import Decoder, HpackError, Line
 from revproxy.wire.h2.limits import H2Limits
-from revproxy.wire.h2.request import STATIC_LINES, read_request, read_trailers, request_line
+from revproxy.wire.h2.request import STATIC_LINES, read_trailers, request_line
+from revproxy.wire.h2.request_heads import RequestHeads
 from revproxy.wire.h2.sending import Sending
 from revproxy.wire.h2.stream import Receiver, Stream
+
+_HEAD = b":method", b"HEAD"
 
 
 class Receiving(Sending):
     """The receiving half; see :class:`~revproxy.wire.h2.connection.H2Connection`."""
 
     __slots__ = ("_block", "_block_end", "_block_frames", "_block_stream", "_decoder", "_floods",
-                 "_initial_window", "_last", "_refusing")  # fmt: skip
+                 "_heads", "_initial_window", "_last", "_refusing")  # fmt: skip
 
     def __init__(self, receiver: Receiver, limits: H2Limits) -> None:
         super().__init__(receiver, limits)
         self._decoder = Decoder(request_line, STATIC_LINES)
         self._floods = Floods(limits)
+        self._heads = RequestHeads(limits)
         self._initial_window = DEFAULT_WINDOW
         self._last = 0
         self._refusing = False
@@ -112,7 +116,7 @@ class Receiving(Sending):
     def _begin(self, identifier: int, lines: list[Line], *, end: bool) -> None:
         stream = Stream(identifier, self._initial_window)
         try:
-            head = read_request(lines, self._limits, end=end)
+            head = self._heads.read(lines, end=end)
         except H2StreamError as error:
             self._offence(identifier, error.code)
             return
@@ -120,6 +124,7 @@ class Receiving(Sending):
             self.streams[identifier] = stream
             stream.receiving = not end
             stream.discarding = True
+            stream.head_only = any(line[1] == _HEAD for line in lines)
             self._receiver.bad_request(stream, error)
             return
         self.streams[identifier] = stream
@@ -226,6 +231,7 @@ class Receiving(Sending):
             self._window = widened(self._window, increment)
         except OverflowError as error:
             raise H2ConnectionError(FLOW_CONTROL_ERROR, str(error)) from None
+        self._granted += increment
 
     def _widen(self, stream: Stream, increment: int) -> None:
         if not increment:

@@ -32,17 +32,17 @@ from revproxy.wire.request_line import is_method, is_target
 _METHOD: Final = MALFORMED + 1
 _SCHEME: Final = MALFORMED + 2
 _AUTHORITY: Final = MALFORMED + 3
-_PATH: Final = MALFORMED + 4
+PATH: Final = MALFORMED + 4
 _PROTOCOL: Final = MALFORMED + 5
 
 _PSEUDO = {
     b":method": _METHOD,
     b":scheme": _SCHEME,
     b":authority": _AUTHORITY,
-    b":path": _PATH,
+    b":path": PATH,
     b":protocol": _PROTOCOL,
 }
-_ORIGIN_FORM = frozenset((_METHOD, _SCHEME, _PATH))
+_ORIGIN_FORM = frozenset((_METHOD, _SCHEME, PATH))
 _SCHEMES = frozenset((b"https", b"http"))
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _BLANKS = b" \t"
@@ -131,7 +131,7 @@ def _start(pseudo: dict[int, bytes], limits: H2Limits) -> tuple[bytes, bytes]:
         raise _malformed("invalid method")
     if method == b"CONNECT":
         return method, _connect_target(pseudo, limits)
-    target = pseudo.get(_PATH, b"")
+    target = pseudo.get(PATH, b"")
     if pseudo.get(_SCHEME) not in _SCHEMES or _PROTOCOL in pseudo:
         raise _malformed("invalid pseudo-header fields")
     _check_target(target, limits)
@@ -143,12 +143,12 @@ def _start(pseudo: dict[int, bytes], limits: H2Limits) -> tuple[bytes, bytes]:
 def _connect_target(pseudo: dict[int, bytes], limits: H2Limits) -> bytes:
     """CONNECT names an authority (RFC 9113 8.5); an extended one a path, too (RFC 8441 4)."""
     if _PROTOCOL not in pseudo:
-        if _PATH in pseudo or _SCHEME in pseudo or not pseudo.get(_AUTHORITY):
+        if PATH in pseudo or _SCHEME in pseudo or not pseudo.get(_AUTHORITY):
             raise _malformed("invalid connect")
         return pseudo[_AUTHORITY]
     if not limits.connect_protocol or pseudo.get(_SCHEME) not in _SCHEMES:
         raise _malformed("invalid extended connect")
-    target = pseudo.get(_PATH, b"")
+    target = pseudo.get(PATH, b"")
     _check_target(target, limits)
     if target[0] != 0x2F or not is_method(pseudo[_PROTOCOL]):
         raise _malformed("invalid extended connect")

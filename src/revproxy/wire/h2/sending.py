@@ -45,8 +45,8 @@ REMEMBERED_RESETS: Final = 512
 class Sending:
     """The sending half; see :class:`~revproxy.wire.h2.connection.H2Connection`."""
 
-    __slots__ = ("_block_prefix", "_data_frames", "_held_bytes", "_limits", "_out", "_receiver",
-                 "_reset_lately", "_turns", "_window", "_window_in", "held",
+    __slots__ = ("_block_prefix", "_data_frames", "_granted", "_held_bytes", "_limits", "_out",
+                 "_receiver", "_reset_lately", "_turns", "_window", "_window_in", "held",
                  "streams")  # fmt: skip
 
     def __init__(self, receiver: Receiver, limits: H2Limits) -> None:
@@ -56,7 +56,7 @@ class Sending:
         self._limits = limits
         self._out: list[bytes | memoryview] = []
         self._block_prefix = NO_TABLE
-        self._window = DEFAULT_WINDOW
+        self._window = self._granted = DEFAULT_WINDOW
         self._window_in = ReceiveWindow(CONNECTION_WINDOW)
         self._turns: deque[Stream] = deque()
         self._reset_lately: dict[int, None] = {}
@@ -167,8 +167,9 @@ class Sending:
     # Closing
 
     def _complete(self, stream: Stream) -> None:
-        """END_STREAM has been said."""
+        """END_STREAM has been said: nothing is told of the stream any more."""
         self._close(stream)
+        stream.owner = None
         if stream.receiving:
             self._say_reset(stream.id, NO_ERROR)
 

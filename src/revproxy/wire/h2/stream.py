@@ -18,7 +18,8 @@ class Stream:
 
     Attributes:
         id: the stream's identifier.
-        owner: the receiver's own object; the layer never looks at it.
+        owner: the receiver's own object; the layer never looks at it, and drops it when the
+            response is complete.
         open: whether it is among ``H2Connection.streams``.
         receiving: the request is not complete.
         sending: the response is not complete: nothing is taken for it once it is, and nothing
@@ -26,6 +27,7 @@ class Stream:
         full: more is held of the response than the windows let out: no more, please, until
             :meth:`Receiver.drained`.
         queued: how many bytes of the response are held.
+        head_only: of a refused request, whether it was HEAD: its answer has no content.
 
     The others are the layer's own: ``discarding`` (the request is thrown away), ``expected``
     (bytes of the request that its content-length still announces, or -1), ``unconsumed`` (bytes
@@ -34,8 +36,8 @@ class Stream:
     (waits for its turn), ``ending`` (END_STREAM follows the queue), ``trailers``.
     """
 
-    __slots__ = ("discarding", "ending", "expected", "full", "id", "left", "open", "owner",
-                 "queue", "queued", "receive_window", "receiving", "scheduled", "sending",
+    __slots__ = ("discarding", "ending", "expected", "full", "head_only", "id", "left", "open",
+                 "owner", "queue", "queued", "receive_window", "receiving", "scheduled", "sending",
                  "trailers", "unconsumed", "window")  # fmt: skip
 
     def __init__(self, identifier: int, window: int) -> None:
@@ -46,6 +48,7 @@ class Stream:
         self.sending = True
         self.full = False
         self.discarding = False
+        self.head_only = False
         self.expected = -1
         self.unconsumed = 0
         self.receive_window: ReceiveWindow | None = None
