@@ -103,7 +103,7 @@ class Receiving(Sending):
             elif len(self.streams) >= self._limits.max_streams:
                 self._offence(identifier, REFUSED_STREAM)
             else:
-                self._begin(identifier, lines, end=end)
+                self._begin(identifier, lines, len(block), end=end)
             return
         stream = self.streams.get(identifier)
         if stream is not None:
@@ -113,10 +113,10 @@ class Receiving(Sending):
         else:
             raise H2ConnectionError(STREAM_CLOSED, "headers on a closed stream")
 
-    def _begin(self, identifier: int, lines: list[Line], *, end: bool) -> None:
+    def _begin(self, identifier: int, lines: list[Line], size: int, *, end: bool) -> None:
         stream = Stream(identifier, self._initial_window)
         try:
-            head = self._heads.read(lines, end=end)
+            head = self._heads.read(lines, size, end=end)
         except H2StreamError as error:
             self._offence(identifier, error.code)
             return
