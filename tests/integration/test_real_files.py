@@ -214,6 +214,13 @@ class UploadTests(RealCase):
         self.assertEqual(stored, digests)
 
 
+class DownloadsOverHttp2Tests(DownloadTests):
+    """The same over HTTP/2, but for what only HTTP/1.1 says about framing."""
+
+    HTTP = "--http2"
+    test_chunked = test_head = test_ranges_in_parts = None  # type: ignore[assignment]
+
+
 class DownloadsOverTlsTests(OverTls, DownloadTests):
     """The same from an upstream that speaks TLS."""
 

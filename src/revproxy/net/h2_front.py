@@ -155,8 +155,9 @@ class H2Front:
         if self._stall.over(now, self.transport.taken, timeouts.response_write_secs):
             self._lose_all()
             self._leave().abort()
-        elif self._h2.streams:
+        elif self._h2.streams or self._h2.unfinished:
             self.deadline = now + CHECK_SECS
+            self._h2.give_up_unfinished()
             self._check_streams(now)
         else:
             self._close()
@@ -311,6 +312,8 @@ class H2Front:
             return
         if self._h2.finished or self._ending:
             self._close()
+        elif self._h2.unfinished:
+            self.deadline = min(self.deadline, self._deadlines.now + CHECK_SECS)
         elif self._serving:
             self._serving = False
             draining = self.port.router.draining
