@@ -162,8 +162,10 @@ class H2Client:
                 self.peer.says(said)
             heard = self.peer.heard()
             if not heard:
-                return
+                break
             self._hear(heard)
+        if self.goaways and self.peer.half_closed and not self.peer.ended:
+            self.peer.closes()
 
     def hear(self) -> None:
         """Take what has come, and say nothing."""
