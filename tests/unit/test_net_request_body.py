@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from revproxy.errors import BadRequest
 from revproxy.model.configuration import Limits
 from revproxy.model.http import CHUNKED
-from revproxy.net.h1_request_body import GRACE_SECS, RequestBody
+from revproxy.net.body_pace import GRACE_SECS
+from revproxy.net.h1_request_body import RequestBody
 
 FUZZ = settings(deadline=None, derandomize=True, max_examples=200)
 
