@@ -62,11 +62,11 @@ class H2Front:
         self._peer_address = peer
         self._adopt(port.router.plan)
         self._h2 = H2Connection(self, H2Limits.of(self._plan.limits))
-        self._all = AllStreams(self._h2)
         self._intake = Intake(None)
         self._stall = Stall()
         self._leaving: Leaving | None = None
         self._opened = self._deadlines.now
+        self._all = AllStreams(self._h2)
         self._bodies: list[H2Stream] = []
         self._corked = self._flush_due = False
         self._serving = self._ending = False
