@@ -21,6 +21,8 @@ class EndTests(ConnectCase):
         up.closes()
         client.talk()
         self.assertEqual((reply.brief, reply.ended), ((200, b"last words"), True))
+        stage.wait(12)
+        client.talk()
         self.assertEqual(reply.reset, NO_ERROR)
         self.check_record(stage, status=200, bytes_out=10, cut=None)
         again = client.request()

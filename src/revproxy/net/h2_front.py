@@ -18,6 +18,7 @@ from revproxy.model.http import Field, RequestHead
 from revproxy.model.tls import Identity
 from revproxy.net.deadlines import NEVER, SLACK_SECS
 from revproxy.net.downstream import FIRST_REQUEST_SECS, Summary
+from revproxy.net.h2_all_streams import AllStreams
 from revproxy.net.h2_stream import H2Stream
 from revproxy.net.intake import Intake
 from revproxy.net.leaving import Leaving
@@ -27,7 +28,7 @@ from revproxy.policy.forwarded import Client, connection_key, settle_peer
 from revproxy.policy.rate_limit import retry_after
 from revproxy.wire.h2.connection import H2Connection
 from revproxy.wire.h2.errors import H2ConnectionError
-from revproxy.wire.h2.frames import CANCEL, ENHANCE_YOUR_CALM, NO_ERROR
+from revproxy.wire.h2.frames import ENHANCE_YOUR_CALM, NO_ERROR
 from revproxy.wire.h2.limits import H2Limits
 from revproxy.wire.h2.response import own_response
 from revproxy.wire.h2.stream import Stream
@@ -46,8 +47,8 @@ class H2Front:
         identity: the certificate that was presented.
     """
 
-    __slots__ = ("_bodies", "_corked", "_deadlines", "_ending", "_flush_due", "_h2",
-                 "_intake", "_leaving", "_opened", "_peer_address", "_plan", "_sent", "_serving",
+    __slots__ = ("_all", "_bodies", "_corked", "_deadlines", "_ending", "_flush_due", "_h2",
+                 "_intake", "_leaving", "_opened", "_peer_address", "_plan", "_serving",
                  "_stall", "deadline", "identity", "paused", "peer", "port",
                  "transport")  # fmt: skip
 
@@ -65,10 +66,10 @@ class H2Front:
         self._stall = Stall()
         self._leaving: Leaving | None = None
         self._opened = self._deadlines.now
+        self._all = AllStreams(self._h2)
         self._bodies: list[H2Stream] = []
         self._corked = self._flush_due = False
         self._serving = self._ending = False
-        self._sent = 0
 
     def _adopt(self, plan: Plan) -> None:
         """Take what depends on the generation from ``plan``."""
@@ -112,10 +113,7 @@ class H2Front:
 
     def _read_ended(self) -> None:
         self._ending = True
-        for stream in [one for one in self._h2.streams.values() if one.receiving]:
-            stream.owner.lost()
-            self._h2.reset(stream, CANCEL)
-            stream.owner = None
+        self._all.lose_receiving()
         self._flush()
 
     def writeConnectionLost(self) -> None:
@@ -128,7 +126,7 @@ class H2Front:
             self._leave()
         if self._leaving is not None:
             self._leaving.gone()
-        self._lose_all()
+        self._all.lose()
 
     def pauseProducing(self) -> None:
         """The downstream takes nothing: responses are held, and then their sources wait."""
@@ -153,28 +151,15 @@ class H2Front:
         """A time limit has passed, or it is time to look at the streams."""
         timeouts = self._plan.timeouts
         if self._stall.over(now, self.transport.taken, timeouts.response_write_secs):
-            self._lose_all()
+            self._all.lose()
             self._leave().abort()
         elif self._h2.streams or self._h2.unfinished:
             self.deadline = now + CHECK_SECS
             self._h2.give_up_unfinished()
-            self._check_streams(now)
+            self._all.check_stalls(now, timeouts.response_write_secs, paused=self.paused)
+            self._flush()
         else:
             self._close()
-
-    def _check_streams(self, now: float) -> None:
-        """Give up the streams of which nothing is taken.
-
-        While the connection takes nothing its own stall counts, and while it takes something
-        every stream is given its turn.
-        """
-        moving = self._h2.sent_bytes != self._sent
-        self._sent = self._h2.sent_bytes
-        secs = self._plan.timeouts.response_write_secs
-        for stream in list(self._h2.streams.values()):
-            excused = self.paused or (moving and stream.window > 0)
-            stream.owner.check_stall(now, secs, excused=excused)
-        self._flush()
 
     # Reading
 
@@ -214,7 +199,7 @@ class H2Front:
         level = "warn" if error.code == ENHANCE_YOUR_CALM else "info"
         record = (("client_ip", self._peer_address), ("error", error.reason))
         self._plan.log.record(level, "H2_REFUSED", record)
-        self._lose_all()
+        self._all.lose()
         self._leave().linger()
 
     # From the layer
@@ -311,7 +296,7 @@ class H2Front:
         if self._h2.behind:
             return
         if self._h2.finished or self._ending:
-            self._close()
+            self._close_lingering()
         elif self._h2.unfinished:
             self.deadline = min(self.deadline, self._deadlines.now + CHECK_SECS)
         elif self._serving:
@@ -321,7 +306,7 @@ class H2Front:
             self.deadline = self._deadlines.now + secs + SLACK_SECS
             waiting = self.port.connections.waiting
             if waiting and connection_key(self._peer_address) in waiting:
-                self._close()
+                self._close_lingering()
 
     # The end
 
@@ -357,37 +342,50 @@ class H2Front:
 
     def cut(self) -> None:
         """Cut the connection, and the exchanges that are under way."""
-        self._lose_all("shutdown")
+        self._all.lose("shutdown")
         leaving = self._leaving or self._leave()
         leaving.abort()
 
     def summary(self) -> Summary:
         """What the connection is doing: the first of its requests stands for all."""
-        owners = [stream.owner for stream in self._h2.streams.values() if stream.owner]
-        heads = [owner.exchange.head for owner in owners if owner.exchange is not None]
-        state = "idle" if not heads else "response"
+        head = self._all.first_head()
+        state = "response" if head else "idle"
         return Summary(
             client=self._peer_address,
             secure=self.port.secure,
             server_name="",
             state="closing" if self._leaving is not None else state,
             opened=self._opened,
-            host=heads[0].host if heads else "",
-            method=heads[0].method.decode("latin-1") if heads else "",
-            path=heads[0].path.decode("latin-1") if heads else "",
+            host=head.host if head else "",
+            method=head.method.decode("latin-1") if head else "",
+            path=head.path.decode("latin-1") if head else "",
         )
-
-    def _lose_all(self, by: str = "downstream") -> None:
-        for stream in list(self._h2.streams.values()):
-            if stream.owner is not None:
-                stream.owner.lost(by)
 
     def _close(self) -> None:
         """Say GOAWAY, and close."""
+        if self.transport.unsent or self.transport.in_flight:
+            self._close_lingering()
+        else:
+            self._say_goaway()
+            self._leave().close()
+
+    def _close_lingering(self) -> None:
+        """Say GOAWAY, and close when the client has taken the last response.
+
+        While it does so it gives windows back, which must not meet a closed socket: the kernel
+        would answer by a reset, and throw away what it still has.
+        """
+        self._say_goaway()
+        leaving = self._leave()
+        if self._intake.closed:
+            leaving.close()
+        else:
+            leaving.linger(until_taken=True)
+
+    def _say_goaway(self) -> None:
         if not self._h2.finished:
             self._h2.drain()
             self._h2.drain()
-        self._leave().close()
 
     def _leave(self) -> Leaving:
         """Say the last, and let go of the connection."""

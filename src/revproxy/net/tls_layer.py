@@ -251,6 +251,12 @@ class TlsLayer:
         unsent: int = self.transport.unsent
         return unsent
 
+    @property
+    def in_flight(self) -> int:
+        """As of the TCP transport."""
+        in_flight: int = self.transport.in_flight
+        return in_flight
+
     def _send_close_notify(self) -> None:
         if self._tls is None or self._write_closed:
             return
