@@ -127,6 +127,7 @@ class H2Front:
         if self._leaving is not None:
             self._leaving.gone()
         self._all.lose()
+        self._h2.forget()
 
     def pauseProducing(self) -> None:
         """The downstream takes nothing: responses are held, and then their sources wait."""
@@ -254,11 +255,13 @@ class H2Front:
 
     def full(self, stream: Stream) -> None:
         """Enough is held of a response."""
-        stream.owner.pause()
+        if stream.owner is not None:
+            stream.owner.pause()
 
     def drained(self, stream: Stream) -> None:
         """What was held has left."""
-        stream.owner.resume()
+        if stream.owner is not None:
+            stream.owner.resume()
 
     def goaway(self, code: int) -> None:
         """The client opens no more streams."""
