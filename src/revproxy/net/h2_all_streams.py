@@ -26,8 +26,9 @@ class AllStreams:
     def lose(self, by: str = "downstream") -> None:
         """The connection is gone, or as good as; ``by`` says who has ended it."""
         for stream in list(self._h2.streams.values()):
-            if stream.owner is not None:
-                stream.owner.lost(by)
+            owner, stream.owner = stream.owner, None
+            if owner is not None:
+                owner.lost(by)
 
     def lose_receiving(self) -> None:
         """No request will be completed any more."""

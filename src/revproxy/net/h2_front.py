@@ -25,12 +25,10 @@ from revproxy.net.leaving import Leaving
 from revproxy.net.plan import ListenerPort, Plan
 from revproxy.net.stall import Stall
 from revproxy.policy.forwarded import Client, connection_key, settle_peer
-from revproxy.policy.rate_limit import retry_after
 from revproxy.wire.h2.connection import H2Connection
 from revproxy.wire.h2.errors import H2ConnectionError
 from revproxy.wire.h2.frames import ENHANCE_YOUR_CALM, NO_ERROR
 from revproxy.wire.h2.limits import H2Limits
-from revproxy.wire.h2.response import own_response
 from revproxy.wire.h2.stream import Stream
 
 CHECK_SECS = 5.0
@@ -127,6 +125,7 @@ class H2Front:
         if self._leaving is not None:
             self._leaving.gone()
         self._all.lose()
+        self._h2.forget()
 
     def pauseProducing(self) -> None:
         """The downstream takes nothing: responses are held, and then their sources wait."""
@@ -214,25 +213,9 @@ class H2Front:
         owner.begin(head)
 
     def bad_request(self, stream: Stream, error: BadRequest) -> None:
-        """A request is refused with a status.
-
-        As the connection goes on, it counts for the rate limit like any other.
-        """
-        plan = self._present_plan()
-        fields = [(b"Date", plan.date())]
-        if not self.peer.trusted:
-            left = plan.limiter.take(self.peer.key, plan.clock())
-            if left < 0:
-                error = BadRequest(429, "too many requests")
-                fields.append((b"Retry-After", b"%d" % retry_after(left)))
-        plan.responses[error.status // 100] += 1
-        reason = ("error", error.reason)
-        plan.log.request(self._peer_address, "", "", "", error.status, "", 0, (reason,))
-        stream.owner = H2Stream(self, self._h2, stream, plan)
-        method = b"HEAD" if stream.head_only else b""
-        head, content = own_response(error.status, fields, None, method)
-        self._h2.send_head(stream, head)
-        self._h2.send_data(stream, content)
+        """A request is refused with a status."""
+        stream.owner = owner = H2Stream(self, self._h2, stream, self._present_plan())
+        owner.refuse(error)
 
     def body(self, stream: Stream, content: bytes) -> None:
         """A part of a request body."""
@@ -255,11 +238,13 @@ class H2Front:
 
     def full(self, stream: Stream) -> None:
         """Enough is held of a response."""
-        stream.owner.pause()
+        if stream.owner is not None:
+            stream.owner.pause()
 
     def drained(self, stream: Stream) -> None:
         """What was held has left."""
-        stream.owner.resume()
+        if stream.owner is not None:
+            stream.owner.resume()
 
     def goaway(self, code: int) -> None:
         """The client opens no more streams."""
