@@ -51,6 +51,11 @@ class ClientTls(TlsLayer):
         super().loseWriteConnection()
         self._flowing = self._established and not self._read_closed
 
+    def _not_flowing(self, data: bytes) -> None:
+        """Of the handshake; what comes after both ends is nobody's."""
+        if not self._write_closed:
+            super()._not_flowing(data)
+
     def _handshake_done(self) -> None:
         assert self.upper is not None
         self.upper.makeConnection(self)
