@@ -320,7 +320,8 @@ class H2Front:
         """What the connection is doing: the first of its requests stands for all."""
         owners = [stream.owner for stream in self._h2.streams.values() if stream.owner]
         heads = [owner.exchange.head for owner in owners if owner.exchange is not None]
-        state = "idle" if not heads else "response"
+        busy = "upgraded" if self.upgraded == len(heads) else "response"
+        state = busy if heads else "idle"
         return Summary(
             client=self._peer_address,
             secure=self.port.secure,
