@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.support.cases import ProxyCase
+from tests.support.h2_socket import H2Socket
 from tests.support.proxy import Sites
 from tests.support.raw_client import RawClient, Response
 from tests.support.recording_upstream import OK, Answer, Conversation, RecordingUpstream
@@ -291,3 +292,50 @@ class OtherProtocolTests(UpgradeCase):
         client = self.client()
         client.send(self.request(b"/up", *ASKING, version=b"HTTP/1.0") + SMUGGLED)
         self.check_end(client, client.read_response())
+
+
+class ExtendedConnectTests(UpgradeCase):
+    """Over HTTP/2 a 200 means that the tunnel is there: nobody gets one without consent."""
+
+    def ask(self, host: str = "") -> H2Socket:
+        """A client that has been answered, and has sent something before it was."""
+        asked = H2Socket(self.proxy.https_port, host or self.HOST, early=SMUGGLED)
+        self.addCleanup(asked.close)
+        return asked
+
+    def test_not_agreed(self) -> None:
+        """A 2xx of the upstream is 502; any other answer passes; nothing is tunnelled."""
+
+        def check(answer: bytes) -> None:
+            self.upstream.forget()
+            self.upstream.answers[b"/chat"] = answer
+            asked = self.ask()
+            final = int(answer.rpartition(b"HTTP/1.1 ")[2][:3])
+            self.assertEqual(asked.status, 502 if final < 300 else final)
+            asked.wait_for_end()
+            (request,) = self.upstream.requests
+            self.assertEqual(self.upstream.received, request.head)
+
+        self.each(NOT_AGREED, check)
+
+    def test_bad_switch(self) -> None:
+        """A 101 to something else is 502, and so is one that does not answer to our key."""
+
+        def check(answer: bytes) -> None:
+            self.upstream.forget()
+            self.upstream.answers[b"/chat"] = Answer((answer + b"raw bytes",), then="hold")
+            asked = self.ask()
+            self.assertEqual(asked.status, 502)
+            asked.wait_for_end()
+            (request,) = self.upstream.requests
+            self.assertEqual(self.upstream.received, request.head)
+
+        accept = b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+        self.each([*BAD_SWITCHES, AGREED, AGREED[:-2] + accept], check)
+
+    def test_site_without_upgrades(self) -> None:
+        """A site that allows none answers 501, and its upstream hears nothing."""
+        asked = self.ask(CLOSED)
+        self.assertEqual(asked.status, 501)
+        asked.wait_for_end()
+        self.assert_nothing_forwarded()

@@ -25,6 +25,7 @@ class H2Socket:
         port: of the proxy's TLS.
         host: the site's.
         fields: more of the request.
+        early: sent before there is an answer.
 
     Attributes:
         status: of the response.
@@ -34,7 +35,9 @@ class H2Socket:
         offered: whether it offers extended CONNECT.
     """
 
-    def __init__(self, port: int, host: str, *fields: tuple[bytes, bytes]) -> None:
+    def __init__(
+        self, port: int, host: str, *fields: tuple[bytes, bytes], early: bytes = b""
+    ) -> None:
         plain = socket.create_connection(("127.0.0.1", port), 10)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sock = client_context(alpn=("h2",)).wrap_socket(plain, server_hostname=host)
@@ -56,6 +59,8 @@ class H2Socket:
                 (b":authority", host.encode()), (b":path", b"/chat"),
                 (b"sec-websocket-version", b"13"), *fields]  # fmt: skip
         self._h2.send_headers(1, head)
+        if early:
+            self._h2.send_data(1, early)
         self._flush()
         while not self.status:
             self._wait()
