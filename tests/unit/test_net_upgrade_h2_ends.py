@@ -82,6 +82,19 @@ class EndTests(ConnectCase):
         self.assertEqual(up.ended, "aborted")
         self.check_record(stage, status=200, cut="shutdown")
 
+    def test_end_during_a_drain(self) -> None:
+        """When the last tunnel has ended meanwhile, so has the connection."""
+        stage, client, reply, up = self.tunnel()
+        stage.port.router.draining = True
+        client.front.drain()
+        client.say(1, b"", end=True)
+        up.closes()
+        client.talk()
+        self.assertTrue(reply.whole)
+        stage.wait(3)
+        self.assertEqual(client.peer.ended, "closed")
+        self.check_record(stage, status=200, cut=None)
+
 
 class PressureTests(ConnectCase):
     """Windows are the back-pressure of a tunnel."""

@@ -334,7 +334,9 @@ class H2Front:
     def summary(self) -> Summary:
         """What the connection is doing: the first of its requests stands for all."""
         head = self._all.first_head()
-        state = "response" if head else "idle"
+        state = "idle"
+        if head is not None:
+            state = "upgraded" if self.upgraded == len(self._h2.streams) else "response"
         return Summary(
             client=self._peer_address,
             secure=self.port.secure,
