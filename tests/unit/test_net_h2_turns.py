@@ -6,7 +6,7 @@ import gc
 import weakref
 from typing import Any
 
-from revproxy.net import h2_front, h2_stream
+from revproxy.net import h2_requests, h2_stream
 from revproxy.net.h2_stream import H2Stream
 from revproxy.wire.h2.connection import FRAMES_AT_ONCE
 from revproxy.wire.h2.frames import CANCEL, HEADERS, PING, RST_STREAM, ping, rst_stream
@@ -204,7 +204,7 @@ class CycleTests(H2Case):
                 super().begin(head)
 
         self.patch(h2_stream, "H2Stream", Noted)
-        self.patch(h2_front, "H2Stream", Noted)
+        self.patch(h2_requests, "H2Stream", Noted)
         stage, client = self.connect()
         gc.collect()
         gc.disable()

@@ -24,7 +24,7 @@ from revproxy.wire.h2.response import own_response
 from revproxy.wire.h2.stream import Stream
 
 if TYPE_CHECKING:
-    from revproxy.net.h2_front import H2Front
+    from revproxy.net.h2_requests import H2Requests
 
 
 class H2Stream:
@@ -44,7 +44,7 @@ class H2Stream:
                  "_unmoved_since", "deadline", "exchange", "identity", "paused", "peer",
                  "port")  # fmt: skip
 
-    def __init__(self, front: H2Front, h2: H2Connection, stream: Stream, plan: Plan) -> None:
+    def __init__(self, front: H2Requests, h2: H2Connection, stream: Stream, plan: Plan) -> None:
         self.port: ListenerPort = front.port
         self.peer: Client = front.peer
         self.identity: Identity | None = front.identity
