@@ -6,7 +6,7 @@ import gc
 import weakref
 from typing import Any
 
-from revproxy.net import h2_requests, h2_stream
+from revproxy.net import h2_front, h2_requests, h2_stream
 from revproxy.net.h2_stream import H2Stream
 from revproxy.wire.h2.connection import FRAMES_AT_ONCE
 from revproxy.wire.h2.frames import CANCEL, HEADERS, PING, RST_STREAM, ping, rst_stream
