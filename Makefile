@@ -27,8 +27,9 @@ demo: $(VENV)/installed  ## serve two sites on unprivileged ports and say what t
 test: $(VENV)/installed  ## run the tests; TESTS=tests.unit runs a part of them
 	$(BIN)/python -W error -m twisted.trial $(TESTS)
 
-soak: $(VENV)/installed  ## bodies of 1 GiB, a minute under load, 5 000 connections, HTTP/2: five minutes
-	$(BIN)/python -W error -m twisted.trial tests.soak.test_memory tests.soak.test_operation tests.soak.test_h2
+soak: $(VENV)/installed  ## bodies of 1 GiB, a minute under load, 5 000 connections, HTTP/2, WebSockets: six minutes
+	$(BIN)/python -W error -m twisted.trial tests.soak.test_memory tests.soak.test_operation tests.soak.test_h2 \
+		tests.soak.test_websocket
 
 lint: $(VENV)/installed  ## check style
 	$(BIN)/ruff check

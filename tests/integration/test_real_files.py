@@ -39,9 +39,9 @@ class DownloadTests(RealCase):
 
     def test_head(self) -> None:
         """HEAD has the fields of GET and no body, and the connection goes on after it."""
-        heads = self.curl("--head", self.url("/f"), self.url("/f")).stdout.decode()
-        self.assertEqual(heads.count("HTTP/1.1 200 OK\r\n"), 2)
-        self.assertEqual(heads.count(f"Content-Length: {4 * MIB}\r\n"), 2)
+        heads = self.curl("--head", self.url("/f"), self.url("/f")).stdout.decode().lower()
+        self.assertEqual(len(re.findall(r"^http/\S+ 200 ", heads, re.MULTILINE)), 2)
+        self.assertEqual(heads.count(f"content-length: {4 * MIB}\r\n"), 2)
         connections = self.curl(
             "--head", "-w", "%{num_connects}", "-o", NOWHERE, "-o", NOWHERE,
             self.url("/f"), self.url("/f"),
@@ -65,7 +65,7 @@ class DownloadTests(RealCase):
         content = self.file()
         got = self.curl("--include", "--range", "0-99,3000000-3000099", self.url("/f")).stdout
         head, _, body = got.partition(b"\r\n\r\n")
-        self.assertTrue(head.startswith(b"HTTP/1.1 206 "))
+        self.assertRegex(head, rb"^HTTP/\S+ 206 ")
         boundary = re.search(rb"multipart/byteranges; boundary=(\S+)", head)
         assert boundary is not None
         parts = body.split(b"\r\n--" + boundary[1])[1:-1]
@@ -101,7 +101,8 @@ class DownloadTests(RealCase):
         heads = ("--compressed", "--dump-header", "heads")
         self.curl(*heads, "-o", "got", self.url("/f"))
         self.assertEqual(digest_of(self.folder / "got"), self.digest)
-        self.assertIn("Transfer-Encoding: chunked", (self.folder / "heads").read_text())
+        framing = "transfer-encoding: chunked" in (self.folder / "heads").read_text().lower()
+        self.assertEqual(framing, self.HTTP == "--http1.1")
 
     def test_http_1_0(self) -> None:
         """To HTTP/1.0 a known length is said, and an unknown one ends with the connection."""
@@ -141,6 +142,12 @@ class DownloadTests(RealCase):
 class UploadTests(RealCase):
     """What an nginx on a TCP port stores of the files that curl sends."""
 
+    HEADS: ClassVar[list[str]] = [
+        "Expect: 100-continue",
+        "HTTP/1.1 100 Continue",
+        "HTTP/1.1 200 OK",
+    ]
+
     def stored(self, answer: bytes) -> Path:
         """The file that ``/store`` says it has written."""
         return Path(answer.decode())
@@ -151,11 +158,9 @@ class UploadTests(RealCase):
         done = self.curl("--verbose", "--data-binary", "@big", self.url("/store"))
         self.assertEqual(digest_of(self.stored(done.stdout)), digest)
         heads = re.findall(
-            r"^[<>] (HTTP/1.1 .*|Expect: .*)\r$", done.stderr.decode(), re.MULTILINE
+            r"^[<>] (HTTP/1.1 .*|HTTP/2 .*|Expect: .*)\r$", done.stderr.decode(), re.MULTILINE
         )
-        self.assertEqual(
-            heads, ["Expect: 100-continue", "HTTP/1.1 100 Continue", "HTTP/1.1 200 OK"]
-        )
+        self.assertEqual([head.strip() for head in heads], self.HEADS)
 
     def test_put(self) -> None:
         """A PUT stores the file, and GET brings it back."""
@@ -169,7 +174,8 @@ class UploadTests(RealCase):
         digest = write_random(self.folder / "sent", 8)
         given = (self.folder / "sent").read_bytes()
         done = self.curl("--verbose", "--upload-file", "-", self.url("/upload/new"), given=given)
-        self.assertIn(b"> Transfer-Encoding: chunked", done.stderr)
+        chunked = b"> Transfer-Encoding: chunked" in done.stderr
+        self.assertEqual(chunked, self.HTTP == "--http1.1")
         self.assertEqual(digest_of(self.nginx.folder / "upload" / "new"), digest)
 
     def test_http_1_0(self) -> None:
@@ -212,6 +218,19 @@ class UploadTests(RealCase):
         self.assertEqual(self.statuses(*parallel, *uploads), [201] * 50)
         stored = {name: digest_of(self.nginx.folder / "upload" / name) for name in digests}
         self.assertEqual(stored, digests)
+
+
+class DownloadsOverHttp2Tests(DownloadTests):
+    """The same over HTTP/2."""
+
+    HTTP = "--http2"
+
+
+class UploadsOverHttp2Tests(UploadTests):
+    """The same over HTTP/2, in which curl waits for nothing."""
+
+    HTTP = "--http2"
+    HEADS: ClassVar[list[str]] = ["HTTP/2 200"]
 
 
 class DownloadsOverTlsTests(OverTls, DownloadTests):

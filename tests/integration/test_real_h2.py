@@ -21,6 +21,7 @@ VERSION = "%{http_version} %{http_code} %{num_connects}\n"
 class ClientTests(RealCase):
     """Command-line clients, and nginx behind the proxy."""
 
+    HTTP = "--http2"
     HOST = "a.test"
     SITE: dict[str, object] = {}
 
@@ -38,11 +39,11 @@ class ClientTests(RealCase):
     def test_bodies(self) -> None:
         """Large bodies are intact both ways, compressed ones too."""
         digest = write_random(self.nginx.files / "large", 20)
-        self.curl("--http2", "--output", "down", self.url("/large"))
+        self.curl("--output", "down", self.url("/large"))
         self.assertEqual(digest_of(self.folder / "down"), digest)
-        self.curl("--http2", "--upload-file", "down", self.url("/upload/up"))
+        self.curl("--upload-file", "down", self.url("/upload/up"))
         self.assertEqual(digest_of(self.nginx.folder / "upload/up"), digest)
-        self.curl("--http2", "--compressed", "--output", "unpacked", self.url("/large"))
+        self.curl("--compressed", "--output", "unpacked", self.url("/large"))
         self.assertEqual(digest_of(self.folder / "unpacked"), digest)
 
     def test_parallel(self) -> None:

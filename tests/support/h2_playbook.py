@@ -162,8 +162,14 @@ class H2Client:
                 self.peer.says(said)
             heard = self.peer.heard()
             if not heard:
-                return
+                break
             self._hear(heard)
+        if self.goaways and self.peer.half_closed and not self.peer.ended:
+            self.peer.closes()
+
+    def hear(self) -> None:
+        """Take what has come, and say nothing."""
+        self._hear(self.peer.heard())
 
     def _hear(self, heard: bytes) -> None:
         """GOAWAY is kept from the package, for which it would be the end of everything."""
@@ -180,12 +186,17 @@ class H2Client:
                 last, code = (frames.read_word(one.payload, at)[0] for at in (0, 4))
                 self.goaways.append((last, code))
                 continue
+            if one.kind == frames.HEADERS and self._has_reset(one.stream):
+                continue  # the package knows no 1xx on a stream that it has reset
             if one.kind == frames.WINDOW_UPDATE:
                 increment = frames.read_word(one.payload)[0]
                 self.updates.setdefault(one.stream, []).append(increment)
             for event in self.h2.receive_data(raw):
                 self._note(event)
         self._rest = heard[whole:]
+
+    def _has_reset(self, stream: int) -> bool:
+        return stream in self.replies and self.replies[stream].reset is not None
 
     def _note(self, event: Any) -> None:
         reply = self.replies.get(getattr(event, "stream_id", 0) or 0, Reply())

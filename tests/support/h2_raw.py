@@ -53,10 +53,20 @@ class RawH2:
         others: PING, SETTINGS and WINDOW_UPDATE frames that have come.
     """
 
-    def __init__(self, port: int, name: str, *, window: bytes = WIDE, source: str = "") -> None:
+    def __init__(
+        self,
+        port: int,
+        name: str,
+        *,
+        window: bytes = WIDE,
+        source: str = "",
+        receive_buffer: int = 0,
+    ) -> None:
         context = ssl.create_default_context(cafile=authority().ca_path)
         context.set_alpn_protocols(["h2"])
-        self.client = RawClient.tls(port, name, context=context, source=source)
+        self.client = RawClient.tls(
+            port, name, context=context, source=source, receive_buffer=receive_buffer
+        )
         assert self.client.tls_sock.selected_alpn_protocol() == "h2"
         self.name = name.encode()
         self.answers: dict[int, Answer] = {}

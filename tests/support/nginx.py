@@ -51,6 +51,7 @@ http {{
             proxy_pass http://unix:{folder}/inner.sock;
         }}
         {git}
+        {more}
     }}
     server {{
         listen unix:{folder}/inner.sock;
@@ -75,6 +76,8 @@ GIT = """
 class Nginx:
     """An nginx that serves ``files`` and stores what is PUT to ``/upload/NAME``.
 
+    ``more`` goes into its configuration.
+
     ``/slow/`` serves the files at 512 KiB/s; ``/store`` takes a body by any method and answers
     with the path of the file that it is in; ``/small`` takes no body above 100 KiB. Responses are
     compressed, and chunked then, for whoever asks for it.
@@ -86,7 +89,14 @@ class Nginx:
         repositories: bare repositories served below ``/git/`` (with ``git=True``).
     """
 
-    def __init__(self, *, pair: Pair | None = None, unix: bool = False, git: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        pair: Pair | None = None,
+        unix: bool = False,
+        git: bool = False,
+        more: str = "",
+    ) -> None:
         program = require("nginx")
         backend = require("git-http-backend") if git else ""
         self.folder = Path(tempfile.mkdtemp(prefix="revproxy-nginx-"))
@@ -112,6 +122,7 @@ class Nginx:
             if pair
             else "",
             git=GIT.format(folder=self.folder, backend=backend) if git else "",
+            more=more,
         )
         path = self.folder / "nginx.conf"
         path.write_text(text, encoding="utf-8")

@@ -56,9 +56,11 @@ class RealCase(ProxyCase):
         nginx: the upstream.
         folder: an empty one, removed after the test.
         NGINX: arguments of the class's :class:`Nginx`.
+        HTTP: the version that curl is to speak.
     """
 
     NGINX: ClassVar[dict[str, Any]] = {}
+    HTTP: ClassVar[str] = "--http1.1"
     OVERRIDES = {
         "environment": {"SSL_CERT_FILE": authority().ca_path},
         "limits": {"max_connections_per_ip": 1000},
@@ -88,6 +90,7 @@ class RealCase(ProxyCase):
     def curl_command(self, *arguments: str) -> list[str]:
         """The command line of a curl that finds every site at the proxy."""
         command = [require("curl"), "--disable", "--silent", "--show-error", "--max-time", "60"]
+        command.append(self.HTTP)
         command += ["--cacert", authority().ca_path, "--noproxy", "*"]
         for port in (self.proxy.https_port, self.proxy.http_port):
             command += ["--resolve", f"*:{port}:127.0.0.1"]

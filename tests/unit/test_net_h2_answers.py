@@ -5,7 +5,7 @@ from __future__ import annotations
 from revproxy.model.configuration import Limits
 from revproxy.model.tls import Identity
 from revproxy.policy.rate_limit import TokenBuckets
-from revproxy.wire.h2.frames import CANCEL, INTERNAL_ERROR, NO_ERROR, RST_STREAM, rst_stream
+from revproxy.wire.h2.frames import CANCEL, INTERNAL_ERROR, RST_STREAM, rst_stream
 from tests.support.h2_playbook import H2Case, H2Client, Reply
 from tests.support.h2_wire import GET as GET_FIELDS
 from tests.support.h2_wire import headers, sent_frames
@@ -61,7 +61,7 @@ class OwnAnswerTests(H2Case):
         """413 before a byte of it, and nothing goes upstream."""
         stage, client = self.connect(body_limit=100)
         reply = client.post((b"content-length", b"101"))
-        self.assertEqual((reply.brief, reply.reset), ((413, b"Content Too Large"), NO_ERROR))
+        self.assertEqual(reply.brief, (413, b"Content Too Large"))
         self.assertEqual(stage.attempts, [])
 
     def test_too_large_while_it_comes(self) -> None:
@@ -72,7 +72,7 @@ class OwnAnswerTests(H2Case):
         client.say(1, b"x" * 100)
         self.assertEqual(reply.status, 0)
         client.say(1, b"x")
-        self.assertEqual((reply.brief, reply.reset), ((413, b"Content Too Large"), NO_ERROR))
+        self.assertEqual(reply.brief, (413, b"Content Too Large"))
         self.assertEqual(up.ended, "aborted")
         self.assertNotIn(b"0\r\n\r\n", up.heard())
         self.assertEqual(client.request(host=b"x.test").status, 404)
@@ -130,7 +130,7 @@ class OwnAnswerTests(H2Case):
         """What comes of a refused request is thrown away, whatever its amount."""
         _, client = self.connect(limits=Limits(request_target_bytes=100))
         reply = client.request(b"/" + b"x" * 100, method=b"POST", body=b"x" * 16384, end=False)
-        self.assertEqual((reply.status, reply.reset), (414, NO_ERROR))
+        self.assertEqual((reply.status, reply.reset), (414, None))
 
     def test_methods(self) -> None:
         """CONNECT and TRACE are 405, OPTIONS of the proxy 204."""

@@ -1,23 +1,19 @@
-"""The end of HTTP/2 connections: drain, give way, cut, the client's own end, reload, errors."""
+"""Ends of HTTP/2 connections that the process brings about: drain, give way, cut."""
 
 from __future__ import annotations
 
 from revproxy.net.downstream import FIRST_REQUEST_SECS
 from revproxy.policy.forwarded import connection_key
-from revproxy.policy.routing import HostRoutes
 from revproxy.wire.h2.frames import (
-    COMPRESSION_ERROR,
     GOAWAY,
     MAX_WINDOW,
     NO_ERROR,
     PING,
-    PROTOCOL_ERROR,
     REFUSED_STREAM,
-    goaway,
-    read_word,
 )
-from tests.support.h2_playbook import H2Case, H2Client, raw_downstream
-from tests.support.h2_wire import POST, Frame, body, frame, headers, sent_frames
+from tests.support.fake_sockets import FakeConnection
+from tests.support.h2_playbook import H2Case, H2Client
+from tests.support.h2_wire import sent_frames
 from tests.support.playbook import DATE_LINE, OK, Peer, Stage
 
 HALF = b"HTTP/1.1 200 OK\r\n" + DATE_LINE + b"Content-Length: 4\r\n\r\nab"
@@ -150,6 +146,54 @@ class DrainTests(DrainCase):
         self.assertEqual((reply.brief, client.peer.ended), ((200, b"ok"), "closed"))
 
 
+class LastResponseTests(DrainCase):
+    """The client takes the last response, and goes on to say something while it does."""
+
+    def last(self) -> Peer:
+        """A connection that has sent its last response, of which the kernel still has much."""
+        stage, client, (up,) = self.begun()
+        self.stage_played = stage
+        self.patch(FakeConnection, "in_flight", 100_000)
+        self.drain(stage)
+        client.talk()
+        up.says(OK)
+        client.peer.heard()
+        self.assertTrue(client.peer.half_closed)
+        return client.peer
+
+    def test_slowly_taken(self) -> None:
+        """As long as it is being taken what the client says is read and thrown away."""
+        peer = self.last()
+        for left in range(100_000, 0, -10_000):
+            FakeConnection.in_flight = left  # type: ignore[method-assign, assignment]
+            self.stage_played.wait(20)
+            peer.says(b"x" * 13)
+            self.assertIsNone(peer.ended)
+        FakeConnection.in_flight = 0  # type: ignore[method-assign, assignment]
+        self.stage_played.wait(3)
+        self.assertEqual(peer.ended, "closed")
+
+    def test_stalled(self) -> None:
+        """When nothing of it is taken any more for response_write_secs it is over."""
+        peer = self.last()
+        self.stage_played.wait(55)
+        self.assertIsNone(peer.ended)
+        self.stage_played.wait(12)
+        self.assertEqual(peer.ended, "closed")
+
+    def test_idle(self) -> None:
+        """The same where the connection gives way while its last response is being taken."""
+        _, client, (up,) = self.begun()
+        up.says(OK)
+        client.talk()
+        self.patch(FakeConnection, "in_flight", 1)
+        self.assertTrue(client.front.give_way())
+        client.hear()
+        self.assertTrue(client.peer.half_closed)
+        client.talk()
+        self.assertEqual(client.peer.ended, "closed")
+
+
 class GiveWayTests(DrainCase):
     def test_states(self) -> None:
         """Only a connection that has asked before and asks nothing now gives way."""
@@ -195,137 +239,3 @@ class CutTests(DrainCase):
         self.assertEqual((client.front.summary().state, client.front.summary().host), ("idle", ""))
         client.front.give_way()
         self.assertEqual(client.front.summary().state, "closing")
-
-
-class ReloadTests(DrainCase):
-    def test_between_requests(self) -> None:
-        """The next request of a connection is served by the new plan, one under way by the old."""
-        stage, client, (up,) = self.begun()
-        stage.port.router.plan = stage.plan(routes=HostRoutes([]))
-        self.assertEqual(client.request().status, 404)
-        up.says(OK)
-        client.talk()
-        self.assertEqual(client.replies[1].brief, (200, b"ok"))
-        stage.port.router.plan = stage.plan()
-        last = client.request()
-        up.says(OK)
-        client.talk()
-        self.assertEqual(last.brief, (200, b"ok"))
-
-    def test_body_limit(self) -> None:
-        """A body is judged by the plan that it began with."""
-        stage, client, _ = self.begun()
-        client.post(body=b"x" * 100)
-        stage.upstream()
-        stage.port.router.plan = stage.plan(body_limit=10)
-        client.say(3, b"x" * 100)
-        self.assertEqual(client.replies[3].status, 0)
-        self.assertEqual(client.post(body=b"x" * 11).status, 413)
-
-
-class ClientEndTests(DrainCase):
-    def test_goaway(self) -> None:
-        """After the client's GOAWAY its streams end, and then the connection."""
-        stage, client, (up,) = self.begun()
-        client.peer.says(goaway(0, NO_ERROR))
-        self.assertIsNone(client.peer.ended)
-        up.says(OK)
-        client.talk()
-        self.assertEqual((client.replies[1].brief, client.peer.ended), ((200, b"ok"), "closed"))
-        self.assertEqual(stage.log.statuses, [200])
-
-    def test_goaway_when_idle(self) -> None:
-        """With nothing under way it is over at once."""
-        _, client = self.connect()
-        client.peer.says(goaway(0, NO_ERROR))
-        self.assertEqual(client.peer.ended, "closed")
-
-    def test_half_close(self) -> None:
-        """A client that says no more gets its answers."""
-        stage, client, (first, second) = self.begun(2)
-        client.peer.closes()
-        first.says(OK)
-        second.says(HALF)
-        client.talk()
-        self.assertIsNone(client.peer.ended)
-        second.says(b"cd")
-        client.talk()
-        self.assertTrue(client.replies[1].whole and client.replies[3].whole)
-        self.assertEqual(client.peer.ended, "closed")
-        self.assertEqual(stage.log.statuses, [200, 200])
-
-    def test_half_close_within_a_body(self) -> None:
-        """A request that will never be complete is cut; the others are answered."""
-        stage, client, (up,) = self.begun()
-        client.post(body=b"some")
-        cut = stage.upstream()
-        client.peer.closes()
-        self.assertEqual(cut.ended, "aborted")
-        self.assertFalse(cut.heard().endswith(b"0\r\n\r\n"))
-        up.says(OK)
-        client.talk()
-        self.assertEqual((client.replies[1].brief, client.peer.ended), ((200, b"ok"), "closed"))
-        self.assertEqual(stage.log.statuses, [499, 200])
-
-    def test_half_close_when_idle(self) -> None:
-        """With nothing under way it is over."""
-        _, client = self.connect()
-        client.peer.closes()
-        self.assertEqual(client.peer.ended, "closed")
-
-
-class ErrorTests(DrainCase):
-    def refused(self, client: H2Client, *said: bytes) -> Frame:
-        """The last frame that the client gets for ``said``: a GOAWAY."""
-        client.peer.says(*said)
-        last = sent_frames(client.peer.heard())[-1]
-        self.assertEqual(last.kind, GOAWAY)
-        return last
-
-    def test_connection_error(self) -> None:
-        """GOAWAY with the code, a record, and everything that was under way is lost."""
-        stage, client, (up,) = self.begun()
-        client.post(body=b"some")
-        other = stage.upstream()
-        last = self.refused(client, frame(4, 0, 1))
-        self.assertEqual([read_word(last.payload, at)[0] for at in (0, 4)], [3, PROTOCOL_ERROR])
-        self.assertEqual((up.ended, other.ended), ("aborted", "aborted"))
-        self.assertEqual(stage.log.statuses, [499, 499])
-        record = {"client_ip": "192.0.2.1", "error": "settings on a stream"}
-        self.assertEqual(stage.log.records, [("info", "H2_REFUSED", record)])
-
-    def test_lingers(self) -> None:
-        """The client can still read the GOAWAY: what it says meanwhile is thrown away."""
-        stage, client = self.connect()
-        self.refused(client, frame(4, 0, 1))
-        self.assertTrue(client.peer.half_closed)
-        client.peer.says(b"x" * 1000)
-        stage.wait(4)
-        self.assertEqual(client.peer.ended, "closed")
-
-    def test_flood(self) -> None:
-        """A flood is logged as a warning."""
-        stage, client = self.connect()
-        self.refused(client, frame(PING, 0, 0, b"x" * 8) * 200)
-        self.assertEqual([one[:2] for one in stage.log.records], [("warn", "H2_REFUSED")])
-
-    def test_no_http_2(self) -> None:
-        """What is no HTTP/2 is answered with GOAWAY."""
-        stage = self.stage()
-        peer = raw_downstream(stage)
-        peer.says(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
-        self.assertEqual(sent_frames(peer.heard())[-1].kind, GOAWAY)
-        self.assertEqual(stage.log.records[-1][2]["error"], "no http/2 preface")
-
-    def test_bad_compression(self) -> None:
-        """A header block that cannot be decoded ends the connection."""
-        _, client = self.connect()
-        last = self.refused(client, b"\0\0\x01\x01\x05\0\0\0\x01\x80")
-        self.assertEqual(read_word(last.payload, 4)[0], COMPRESSION_ERROR)
-
-    def test_bodies_of_the_same_read(self) -> None:
-        """An error after parts of bodies in one read leaves nothing of them behind."""
-        stage, client = self.connect()
-        said = headers(1, POST, end=False) + body(1, b"some") + frame(4, 0, 1)
-        self.refused(client, said)
-        self.assertEqual(stage.log.statuses, [499])

@@ -6,10 +6,11 @@ import gc
 import weakref
 from typing import Any
 
-from revproxy.net import h2_front, h2_stream
+from revproxy.net import h2_front, h2_requests, h2_stream
 from revproxy.net.h2_stream import H2Stream
 from revproxy.wire.h2.connection import FRAMES_AT_ONCE
 from revproxy.wire.h2.frames import CANCEL, HEADERS, PING, RST_STREAM, ping, rst_stream
+from tests.support import h2_playbook
 from tests.support.h2_playbook import H2Case, H2Client, raw_downstream
 from tests.support.h2_wire import GET, OPENING, POST, body, headers, sent_frames
 from tests.support.playbook import OK, Peer, Stage
@@ -137,7 +138,7 @@ class TurnsTests(H2Case):
         self.assertIn(PING, [one.kind for one in said])
         peer.wire.sent.clear()
         peer.says(ping(b"draining", ack=True))
-        self.assertEqual(peer.ended, "closed")
+        self.assertTrue(peer.half_closed)
 
     def test_several_streams_one_write(self) -> None:
         """What the upstreams of several streams say in one turn leaves as one write."""
@@ -203,7 +204,7 @@ class CycleTests(H2Case):
                 super().begin(head)
 
         self.patch(h2_stream, "H2Stream", Noted)
-        self.patch(h2_front, "H2Stream", Noted)
+        self.patch(h2_requests, "H2Stream", Noted)
         stage, client = self.connect()
         gc.collect()
         gc.disable()
@@ -256,6 +257,25 @@ class CycleTests(H2Case):
         client.give(2, 1)
         self.assertTrue(reply.whole)
         self.check(made, 1)
+
+    def test_connection(self) -> None:
+        """A connection that is gone, with what was under way on it."""
+
+        class Noted(h2_front.H2Front):
+            __slots__ = ("__weakref__",)
+
+        self.patch(h2_playbook, "H2Front", Noted)
+        stage, client, made = self.watched()
+        client.request()
+        stage.upstream().says(OK)
+        client.request()
+        front = weakref.ref(client.front)
+        client.peer.resets()
+        stage.wait(1)
+        stage.peers.remove(client.peer)
+        client.peer.protocol = client.peer.connection = None  # type: ignore[assignment]
+        self.assertIsNone(front())
+        self.check(made, 2)
 
     def test_forbidden(self) -> None:
         """A reset in the same read as the request."""

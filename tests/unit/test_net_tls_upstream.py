@@ -8,7 +8,7 @@ from typing import Any
 from revproxy.errors import ProxyError
 from revproxy.net.tls_upstream import ClientTls
 from tests.support.fake_sockets import FIN
-from tests.support.tls_peers import TLS_1_2
+from tests.support.tls_peers import TLS_1_2, TLS_1_3
 from tests.support.tls_wire import FarEnd, TlsCase, server_context, trusting_context
 
 
@@ -110,3 +110,72 @@ class UpstreamTests(ClientCase):
         self.assertEqual(self.connection.ended, "aborted")
         self.assertEqual(self.upper.events, ["connected", "lost"])
         self.assertEqual(self.failures, [])
+
+
+class HalfCloseTests(ClientCase):
+    """Our sending side is closed, and the upstream goes on."""
+
+    def half_closed(self, version: ssl.TLSVersion) -> None:
+        """A connection that is closed for writing."""
+        self.setUp()
+        context = trusting_context()
+        context.maximum_version = version
+        self.begin(context=context)
+        self.shake()
+        self.layer.write(b"last words")
+        self.layer.loseWriteConnection()
+        self.reactor.run()
+        self.assertEqual(self.connection.wire.events, ["shutdown 1"])
+        self.assertEqual(self.heard(), b"last words")
+
+    def test_read_on(self) -> None:
+        """What it says after that arrives, in pieces of any size, and then its end in order."""
+        for version in (TLS_1_2, TLS_1_3):
+            for step in (1, 1 << 20):
+                self.half_closed(version)
+                sent = self.encrypted(b"good", b"bye") + self.close_notify()
+                self.to_layer(*(sent[at : at + step] for at in range(0, len(sent), step)))
+                self.assertEqual(bytes(self.upper.received), b"goodbye")
+                self.assertEqual(self.upper.events, ["connected", "read closed, cut: False"])
+                self.assertIsNone(self.connection.ended)
+                self.layer.loseConnection()
+                self.reactor.run()
+                self.assertEqual(self.connection.ended, "closed")
+
+    def test_record_under_way(self) -> None:
+        """A record of which a part had come before is read when the rest comes."""
+        for version in (TLS_1_2, TLS_1_3):
+            for part in (1, 5, 10):
+                self.setUp()
+                context = trusting_context()
+                context.maximum_version = version
+                self.begin(context=context)
+                self.shake()
+                record = self.encrypted(b"goodbye")
+                self.to_layer(record[:part])
+                self.layer.loseWriteConnection()
+                self.to_layer(record[part:])
+                self.assertEqual(bytes(self.upper.received), b"goodbye")
+                self.assertIsNone(self.connection.ended)
+
+    def test_cut(self) -> None:
+        """A FIN without close_notify is still told as a cut."""
+        self.half_closed(TLS_1_3)
+        self.to_layer(self.encrypted(b"good"), FIN)
+        self.assertEqual(bytes(self.upper.received), b"good")
+        self.assertEqual(self.upper.events, ["connected", "read closed, cut: True"])
+
+    def test_nothing_more_is_sent(self) -> None:
+        """Nothing is written any more."""
+        self.half_closed(TLS_1_3)
+        self.layer.write(b"more")
+        self.assertEqual(self.heard(), b"")
+
+    def test_end_before(self) -> None:
+        """After the upstream's own end nothing is read."""
+        self.begin()
+        self.shake()
+        self.to_layer(self.close_notify())
+        self.layer.loseWriteConnection()
+        self.to_layer(b"whatever")
+        self.assertEqual(bytes(self.upper.received), b"")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from attrs import evolve
+
 from revproxy.model.configuration import Timeouts
-from tests.support.playbook import Peer, Stage
+from tests.support.playbook import UPSTREAM, Peer, Stage
 from tests.support.upgrades import PASSED_ON, SWITCHING, UpgradeCase, asking
 
 IDLE = Timeouts(upgraded_idle_secs=20, keepalive_secs=2, request_head_secs=2)
@@ -206,6 +208,21 @@ class IdleTests(UpgradeCase):
         self.assertEqual(len(down.heard()), 400_000)
         stage.wait(23)
         self.check_record(stage, cut="idle", bytes_out=400_000)
+
+    def test_slow_upstream(self) -> None:
+        """Nor is it while an upstream takes what is queued for it; one that does not is cut."""
+        settings = evolve(UPSTREAM, buffered_bytes=100_000)
+        stage, down, up = self.tunnel(timeouts=IDLE, settings=settings)
+        up.stalls()
+        down.says(*[b"x" * 200_000] * 2)
+        for _ in range(6):
+            up.stalls(1000)
+            up.reactor.run()
+            stage.wait(15)
+        self.assertEqual((down.ended, up.ended), (None, None))
+        stage.wait(45)
+        self.assertEqual((down.ended, up.ended), ("aborted", "aborted"))
+        self.check_record(stage, cut="idle", bytes_in=200_000)
 
 
 class ProcessEndTests(UpgradeCase):

@@ -108,12 +108,15 @@ class SwitchTests(ConnectCase):
         self.assertEqual((reply.brief, reply.whole), ((200, b"hello"), True))
 
     def test_other_streams(self) -> None:
-        """Beside it the connection carries requests, and other tunnels."""
+        """Beside it the connection carries requests, and other tunnels, and tells of them."""
         stage, client, reply, up = self.tunnel()
+        summary = client.front.summary()
+        self.assertEqual((summary.state, summary.method), ("upgraded", "CONNECT"))
         other = self.ask(client)
         second = stage.upstream()
         second.says(answer(second.heard()) + b"2")
         get = client.request()
+        self.assertEqual(client.front.summary().state, "response")
         stage.upstream().says(OK)
         client.talk()
         self.assertEqual((get.brief, other.brief), ((200, b"ok"), (200, b"2")))

@@ -21,6 +21,8 @@ class EndTests(ConnectCase):
         up.closes()
         client.talk()
         self.assertEqual((reply.brief, reply.ended), ((200, b"last words"), True))
+        stage.wait(12)
+        client.talk()
         self.assertEqual(reply.reset, NO_ERROR)
         self.check_record(stage, status=200, bytes_out=10, cut=None)
         again = client.request()
@@ -79,6 +81,19 @@ class EndTests(ConnectCase):
         stage.reactor.run()
         self.assertEqual(up.ended, "aborted")
         self.check_record(stage, status=200, cut="shutdown")
+
+    def test_end_during_a_drain(self) -> None:
+        """When the last tunnel has ended meanwhile, so has the connection."""
+        stage, client, reply, up = self.tunnel()
+        stage.port.router.draining = True
+        client.front.drain()
+        client.say(1, b"", end=True)
+        up.closes()
+        client.talk()
+        self.assertTrue(reply.whole)
+        stage.wait(3)
+        self.assertEqual(client.peer.ended, "closed")
+        self.check_record(stage, status=200, cut=None)
 
 
 class PressureTests(ConnectCase):

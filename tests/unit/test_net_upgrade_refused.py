@@ -223,7 +223,7 @@ class StrippedTests(RefusalCase):
 
     def test_other_methods(self) -> None:
         """A WebSocket begins with GET; other methods are served as such."""
-        for method in (b"DELETE", b"OPTIONS"):
+        for method in (b"POST", b"DELETE", b"OPTIONS"):
             self.check(asking(start=method + b" /chat HTTP/1.1"), last=True)
 
     def test_no_connection(self) -> None:

@@ -347,7 +347,7 @@ class StreamTests(SynchronousTestCase):
         server.connection.send_head(server.stream(1), response(status=414, length=2))
         server.connection.send_data(server.stream(1), b"no")
         sent = server.sent()
-        self.assertEqual([one.kind for one in sent], [HEADERS, DATA, RST_STREAM])
+        self.assertEqual([one.kind for one in sent], [HEADERS, DATA])
         server.receive(body(1, b"x" * 9000, end=True))
         self.assertEqual(server.connection.streams, {})
 

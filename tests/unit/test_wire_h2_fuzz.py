@@ -43,6 +43,8 @@ class FuzzTests(SynchronousTestCase):
             try:
                 for at in range(0, len(received), size):
                     connection.receive(received[at : at + size], 0.0)
+                    while connection.behind:
+                        connection.receive(b"", 0.0)
             except H2ConnectionError as error:
                 reason = error.reason
             heard.append((recorder.told, connection.take(), reason))

@@ -360,13 +360,32 @@ class BodyTests(SendCase):
         self.assertEqual((content.flags, trailers.kind, trailers.flags), (0, HEADERS, WHOLE))
 
     def test_answer_before_the_request_ends(self) -> None:
-        """The rest of the request is cancelled without blame (RFC 9113 8.1)."""
+        """The rest of the request is thrown away, and cancelled later (RFC 9113 8.1)."""
         server = Server()
         server.receive(headers(1, POST, end=False))
         server.connection.send_head(server.stream(1), response(length=0))
+        server.receive(body(1, b"x" * 1000))
+        server.connection.give_up_unfinished()
+        self.assertEqual(server.resets(), {})
+        self.assertTrue(server.connection.unfinished)
+        server.connection.give_up_unfinished()
         self.assertEqual(server.resets(), {1: NO_ERROR})
+        self.assertFalse(server.connection.unfinished)
         server.receive(body(1, b"x" * 1000, end=True))
         self.assertEqual(server.told, [("request", 1, False)])
+
+    def test_request_that_ends_after_its_response(self) -> None:
+        """It is not cancelled, also when it ends with trailers or is reset."""
+        server = Server()
+        for stream in (1, 3, 5):
+            server.receive(headers(stream, POST, end=False))
+            server.connection.send_head(server.stream(stream), response(length=0))
+        server.receive(body(1, b"", end=True), headers(3, [(b"x", b"y")], end=True))
+        server.receive(frames.rst_stream(5, NO_ERROR))
+        self.assertFalse(server.connection.unfinished)
+        for _ in range(2):
+            server.connection.give_up_unfinished()
+        self.assertEqual(server.resets(), {})
 
     def test_gathered(self) -> None:
         """What waits for ``take`` is told in bytes."""

@@ -134,7 +134,7 @@ def _attempts(certificate: str, http_port: int, https_port: int) -> tuple[Attemp
             "A page through TLS, from the upstream",
             curl(APP, "/hello?name=value", "-i "),
             "200, the request as the upstream received it, X-RateLimit-* fields",
-            r"(?s)200 OK.*GET /hello\?name=value.*client address: 127\.0\.0\.1",
+            r"(?s)HTTP\/[0-9.]+ 200.*GET /hello\?name=value.*client address: 127\.0\.0\.1",
         ),
         Attempt(
             "The other site, with a body",

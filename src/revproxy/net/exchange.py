@@ -228,7 +228,7 @@ class Exchange(OwnAnswers):
         Raises:
             BadResponse: the downstream would take it for an upgrade that has not been agreed to.
         """
-        if self._is_connect and head.status < 300:
+        if self._upgrade is not None and self._is_connect and head.status < 300:
             raise BadResponse("no upgrade")
         self._response_begun = True
         self._status = head.status

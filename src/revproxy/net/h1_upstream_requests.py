@@ -91,6 +91,11 @@ class H1UpstreamRequests:
             self._out = []
             self.transport.write(out[0] if len(out) == 1 else b"".join(out))
 
+    def is_taking(self) -> bool:
+        """Whether the upstream takes what is queued for it: has, since this was last asked."""
+        before, self._taken = self._taken, self.transport.taken
+        return self.transport.unsent > 0 and self._taken != before
+
     def close_write(self) -> None:
         """Nothing more is sent through a tunnel."""
         self.transport.loseWriteConnection()

@@ -1,8 +1,8 @@
 """The downstream side of HTTP/2: one connection, whose streams are exchanges.
 
-Owns the connection: its transport, its time limits, back-pressure, turns, and how it ends. The
-streams' fronts are in ``h2_stream.py``, frames and their rules in ``wire/h2/``. Refuses to know
-TLS, routing and upstreams.
+Owns the connection: its transport, its time limits, back-pressure, and how it ends. Requests are
+in ``h2_requests.py``, the streams' fronts in ``h2_stream.py``, frames and their rules in
+``wire/h2/``. Refuses to know TLS, routing and upstreams.
 """
 
 from __future__ import annotations
@@ -13,32 +13,19 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from revproxy.errors import BadRequest
-from revproxy.model.http import Field, RequestHead
-from revproxy.model.tls import Identity
 from revproxy.net.deadlines import NEVER, SLACK_SECS
 from revproxy.net.downstream import FIRST_REQUEST_SECS, Summary
-from revproxy.net.h2_stream import H2Stream
+from revproxy.net.h2_requests import CHECK_SECS, H2Requests
 from revproxy.net.intake import Intake
 from revproxy.net.leaving import Leaving
-from revproxy.net.plan import ListenerPort, Plan
-from revproxy.net.stall import Stall
-from revproxy.policy.forwarded import Client, connection_key, settle_peer
-from revproxy.policy.rate_limit import retry_after
-from revproxy.wire.h2.connection import H2Connection
+from revproxy.policy.forwarded import connection_key
 from revproxy.wire.h2.errors import H2ConnectionError
-from revproxy.wire.h2.frames import CANCEL, ENHANCE_YOUR_CALM, NO_ERROR
-from revproxy.wire.h2.limits import H2Limits
-from revproxy.wire.h2.response import own_response
-from revproxy.wire.h2.stream import Stream
-
-CHECK_SECS = 5.0
-"""Between two looks whether the client takes what is held for its streams."""
+from revproxy.wire.h2.frames import ENHANCE_YOUR_CALM, NO_ERROR
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
-class H2Front:
-    """A downstream connection that speaks HTTP/2; the ``Receiver`` of its layer.
+class H2Front(H2Requests):
+    """A downstream connection that speaks HTTP/2.
 
     Args:
         port: the port it came in by.
@@ -46,41 +33,7 @@ class H2Front:
         identity: the certificate that was presented.
     """
 
-    __slots__ = ("_bodies", "_corked", "_deadlines", "_ending", "_flush_due", "_h2",
-                 "_intake", "_leaving", "_opened", "_peer_address", "_plan", "_sent", "_serving",
-                 "_stall", "deadline", "identity", "paused", "peer", "port",
-                 "transport")  # fmt: skip
-
-    def __init__(self, port: ListenerPort, peer: str, identity: Identity | None) -> None:
-        self.port = port
-        self.identity = identity
-        self.paused = False
-        self.deadline = NEVER
-        self.transport: Any = None
-        self._deadlines = port.deadlines
-        self._peer_address = peer
-        self._adopt(port.router.plan)
-        self._h2 = H2Connection(self, H2Limits.of(self._plan.limits, connect_protocol=True))
-        self._intake = Intake(None)
-        self._stall = Stall()
-        self._leaving: Leaving | None = None
-        self._opened = self._deadlines.now
-        self._bodies: list[H2Stream] = []
-        self._corked = self._flush_due = False
-        self._serving = self._ending = False
-        self._sent = 0
-
-    def _adopt(self, plan: Plan) -> None:
-        """Take what depends on the generation from ``plan``."""
-        self._plan = plan
-        scheme = b"https" if self.port.secure else b"http"
-        self.peer: Client = settle_peer(self._peer_address, scheme, plan.trusted)
-
-    def _present_plan(self) -> Plan:
-        plan = self.port.router.plan
-        if plan is not self._plan:
-            self._adopt(plan)
-        return plan
+    __slots__ = ()
 
     # From the transport
 
@@ -112,10 +65,7 @@ class H2Front:
 
     def _read_ended(self) -> None:
         self._ending = True
-        for stream in [one for one in self._h2.streams.values() if one.receiving]:
-            stream.owner.lost()
-            self._h2.reset(stream, CANCEL)
-            stream.owner = None
+        self._all.lose_receiving()
         self._flush()
 
     def writeConnectionLost(self) -> None:
@@ -128,7 +78,8 @@ class H2Front:
             self._leave()
         if self._leaving is not None:
             self._leaving.gone()
-        self._lose_all()
+        self._all.lose()
+        self._h2.forget()
 
     def pauseProducing(self) -> None:
         """The downstream takes nothing: responses are held, and then their sources wait."""
@@ -153,131 +104,22 @@ class H2Front:
         """A time limit has passed, or it is time to look at the streams."""
         timeouts = self._plan.timeouts
         if self._stall.over(now, self.transport.taken, timeouts.response_write_secs):
-            self._lose_all()
+            self._all.lose()
             self._leave().abort()
-        elif self._h2.streams:
+        elif self._h2.streams or self._h2.unfinished:
             self.deadline = now + CHECK_SECS
-            self._check_streams(now)
+            self._h2.give_up_unfinished()
+            self._all.check_stalls(now, timeouts.response_write_secs, paused=self.paused)
+            self._flush()
         else:
             self._close()
-
-    def _check_streams(self, now: float) -> None:
-        """Give up the streams of which nothing is taken.
-
-        While the connection takes nothing its own stall counts, and while it takes something
-        every stream is given its turn.
-        """
-        moving = self._h2.sent_bytes != self._sent
-        self._sent = self._h2.sent_bytes
-        secs = self._plan.timeouts.response_write_secs
-        for stream in list(self._h2.streams.values()):
-            excused = self.paused or (moving and stream.window > 0)
-            stream.owner.check_stall(now, secs, excused=excused)
-        self._flush()
-
-    # Reading
-
-    def _read(self, data: bytes) -> None:
-        """Read frames; what comes of them leaves as one write.
-
-        A client that asks a lot at once is answered in several turns, others having theirs.
-        """
-        self._corked = True
-        try:
-            self._h2.receive(data, self._deadlines.now)
-        except H2ConnectionError as error:
-            self._bodies.clear()
-            self._refuse(error)
-            return
-        finally:
-            self._corked = False
-        bodies, self._bodies = self._bodies, []
-        for body in bodies:
-            body.flush_body()
-        self._flush()
-        if self.paused and self._h2.gathered > self._plan.limits.request_head_bytes:
-            self._intake.set(held=True)
-        if self._h2.behind and not self._intake.ahead:
-            self._intake.set(ahead=True)
-            self._deadlines.soon(self._read_on)
-
-    def _read_on(self) -> None:
-        """The next turn."""
-        if self._leaving is None:
-            self._intake.set(ahead=False)
-            self._read(b"")
-            if self._intake.closed and not self._h2.behind and self._leaving is None:
-                self._read_ended()
 
     def _refuse(self, error: H2ConnectionError) -> None:
         level = "warn" if error.code == ENHANCE_YOUR_CALM else "info"
         record = (("client_ip", self._peer_address), ("error", error.reason))
         self._plan.log.record(level, "H2_REFUSED", record)
-        self._lose_all()
+        self._all.lose()
         self._leave().linger()
-
-    # From the layer
-
-    def request(self, stream: Stream, head: RequestHead, *, end: bool) -> None:
-        """A request has begun."""
-        plan = self._present_plan()
-        if not self._serving:
-            self._serving = True
-            self.deadline = self._deadlines.now + CHECK_SECS
-        stream.owner = owner = H2Stream(self, self._h2, stream, plan)
-        owner.begin(head)
-
-    def bad_request(self, stream: Stream, error: BadRequest) -> None:
-        """A request is refused with a status.
-
-        As the connection goes on, it counts for the rate limit like any other.
-        """
-        plan = self._present_plan()
-        fields = [(b"Date", plan.date())]
-        if not self.peer.trusted:
-            left = plan.limiter.take(self.peer.key, plan.clock())
-            if left < 0:
-                error = BadRequest(429, "too many requests")
-                fields.append((b"Retry-After", b"%d" % retry_after(left)))
-        plan.responses[error.status // 100] += 1
-        reason = ("error", error.reason)
-        plan.log.request(self._peer_address, "", "", "", error.status, "", 0, (reason,))
-        stream.owner = H2Stream(self, self._h2, stream, plan)
-        method = b"HEAD" if stream.head_only else b""
-        head, content = own_response(error.status, fields, None, method)
-        self._h2.send_head(stream, head)
-        self._h2.send_data(stream, content)
-
-    def body(self, stream: Stream, content: bytes) -> None:
-        """A part of a request body."""
-        owner: H2Stream = stream.owner
-        if owner not in self._bodies:
-            self._bodies.append(owner)
-        owner.body(content)
-
-    def end(self, stream: Stream, trailers: list[Field]) -> None:
-        """A request is complete."""
-        owner: H2Stream = stream.owner
-        if owner not in self._bodies:
-            self._bodies.append(owner)
-        owner.end()
-
-    def reset(self, stream: Stream, code: int) -> None:
-        """A stream is gone."""
-        owner, stream.owner = stream.owner, None
-        owner.lost()
-
-    def full(self, stream: Stream) -> None:
-        """Enough is held of a response."""
-        stream.owner.pause()
-
-    def drained(self, stream: Stream) -> None:
-        """What was held has left."""
-        stream.owner.resume()
-
-    def goaway(self, code: int) -> None:
-        """The client opens no more streams."""
-        self._ending = True
 
     # Writing
 
@@ -310,7 +152,9 @@ class H2Front:
         if self._h2.behind:
             return
         if self._h2.finished or self._ending:
-            self._close()
+            self._close_lingering()
+        elif self._h2.unfinished:
+            self.deadline = min(self.deadline, self._deadlines.now + CHECK_SECS)
         elif self._serving:
             self._serving = False
             draining = self.port.router.draining
@@ -318,7 +162,7 @@ class H2Front:
             self.deadline = self._deadlines.now + secs + SLACK_SECS
             waiting = self.port.connections.waiting
             if waiting and connection_key(self._peer_address) in waiting:
-                self._close()
+                self._close_lingering()
 
     # The end
 
@@ -354,37 +198,52 @@ class H2Front:
 
     def cut(self) -> None:
         """Cut the connection, and the exchanges that are under way."""
-        self._lose_all("shutdown")
+        self._all.lose("shutdown")
         leaving = self._leaving or self._leave()
         leaving.abort()
 
     def summary(self) -> Summary:
         """What the connection is doing: the first of its requests stands for all."""
-        owners = [stream.owner for stream in self._h2.streams.values() if stream.owner]
-        heads = [owner.exchange.head for owner in owners if owner.exchange is not None]
-        state = "idle" if not heads else "response"
+        head = self._all.first_head()
+        state = "idle"
+        if head is not None:
+            state = "upgraded" if self.upgraded == len(self._h2.streams) else "response"
         return Summary(
             client=self._peer_address,
             secure=self.port.secure,
             server_name="",
             state="closing" if self._leaving is not None else state,
             opened=self._opened,
-            host=heads[0].host if heads else "",
-            method=heads[0].method.decode("latin-1") if heads else "",
-            path=heads[0].path.decode("latin-1") if heads else "",
+            host=head.host if head else "",
+            method=head.method.decode("latin-1") if head else "",
+            path=head.path.decode("latin-1") if head else "",
         )
-
-    def _lose_all(self, by: str = "downstream") -> None:
-        for stream in list(self._h2.streams.values()):
-            if stream.owner is not None:
-                stream.owner.lost(by)
 
     def _close(self) -> None:
         """Say GOAWAY, and close."""
+        if self.transport.unsent or self.transport.in_flight:
+            self._close_lingering()
+        else:
+            self._say_goaway()
+            self._leave().close()
+
+    def _close_lingering(self) -> None:
+        """Say GOAWAY, and close when the client has taken the last response.
+
+        While it does so it gives windows back, which must not meet a closed socket: the kernel
+        would answer by a reset, and throw away what it still has.
+        """
+        self._say_goaway()
+        leaving = self._leave()
+        if self._intake.closed:
+            leaving.close()
+        else:
+            leaving.linger(until_taken=True)
+
+    def _say_goaway(self) -> None:
         if not self._h2.finished:
             self._h2.drain()
             self._h2.drain()
-        self._leave().close()
 
     def _leave(self) -> Leaving:
         """Say the last, and let go of the connection."""

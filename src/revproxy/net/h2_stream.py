@@ -17,13 +17,14 @@ from revproxy.net.exchange import Exchange
 from revproxy.net.plan import ListenerPort, Plan
 from revproxy.net.tunnel import Tunnel
 from revproxy.policy.forwarded import Client
+from revproxy.policy.rate_limit import retry_after
 from revproxy.wire.h2.connection import H2Connection
 from revproxy.wire.h2.frames import CANCEL, INTERNAL_ERROR
 from revproxy.wire.h2.response import own_response
 from revproxy.wire.h2.stream import Stream
 
 if TYPE_CHECKING:
-    from revproxy.net.h2_front import H2Front
+    from revproxy.net.h2_requests import H2Requests
 
 
 class H2Stream:
@@ -43,7 +44,7 @@ class H2Stream:
                  "_unmoved_since", "deadline", "exchange", "identity", "paused", "peer",
                  "port")  # fmt: skip
 
-    def __init__(self, front: H2Front, h2: H2Connection, stream: Stream, plan: Plan) -> None:
+    def __init__(self, front: H2Requests, h2: H2Connection, stream: Stream, plan: Plan) -> None:
         self.port: ListenerPort = front.port
         self.peer: Client = front.peer
         self.identity: Identity | None = front.identity
@@ -70,6 +71,26 @@ class H2Stream:
             self._pace = BodyPace(self._plan.limits.min_body_bytes_per_sec, now)
             self.port.deadlines.watch(self)
         exchange.begin()
+
+    def refuse(self, error: BadRequest) -> None:
+        """Answer a request that is none.
+
+        As the connection goes on, it counts for the rate limit like any other.
+        """
+        plan, peer = self._plan, self.peer
+        fields = [(b"Date", plan.date())]
+        if not peer.trusted:
+            left = plan.limiter.take(peer.key, plan.clock())
+            if left < 0:
+                error = BadRequest(429, "too many requests")
+                fields.append((b"Retry-After", b"%d" % retry_after(left)))
+        plan.responses[error.status // 100] += 1
+        reason = ("error", error.reason)
+        plan.log.request(peer.address, "", "", "", error.status, "", 0, (reason,))
+        method = b"HEAD" if self._stream.head_only else b""
+        head, content = own_response(error.status, fields, None, method)
+        self._h2.send_head(self._stream, head)
+        self._h2.send_data(self._stream, content)
 
     def body(self, content: bytes) -> None:
         """A part of the request body."""

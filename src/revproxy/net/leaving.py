@@ -31,14 +31,14 @@ class Leaving:
     """
 
     __slots__ = ("_deadlines", "_lingered", "_lingering", "_sent", "_stall", "_transport",
-                 "_write_secs", "deadline")  # fmt: skip
+                 "_until_taken", "_write_secs", "deadline")  # fmt: skip
 
     def __init__(self, transport: Any, deadlines: Deadlines, write_secs: float) -> None:
         self._transport = transport
         self._deadlines = deadlines
         self._write_secs = write_secs
         self._stall = Stall()
-        self._lingering = False
+        self._lingering = self._until_taken = False
         self._lingered = 0
         self._sent = False
         self.deadline = deadlines.after(write_secs)
@@ -50,17 +50,25 @@ class Leaving:
         self._lingering = False
         self._transport.writeLast(last)
 
-    def linger(self) -> None:
+    def linger(self, *, until_taken: bool = False) -> None:
         """Close our side only, and read on for a while.
 
         To close both at once with unread bytes in the kernel makes it send a reset, which can
         overtake the answer.
+
+        Args:
+            until_taken: the downstream goes on to say something while it takes the last bytes:
+                read on for as long as its kernel takes some of them.
         """
         self._lingering = True
+        self._until_taken = until_taken
         self._sent = not self._transport.unsent
         self.deadline = self._deadlines.after(LINGER_SECS if self._sent else 0.0)
         self._transport.loseWriteConnection()
         self._transport.resumeProducing()
+        if until_taken and self._sent:
+            until = self._deadlines.after(self._write_secs)
+            self._stall.begin(self._acknowledged(), until)
 
     def abort(self) -> None:
         """Cut."""
@@ -89,6 +97,10 @@ class Leaving:
         if not self._transport.unsent and self._lingering and not self._sent:
             self._sent = True
             self.deadline = now + LINGER_SECS
+            if self._until_taken:
+                self._stall.begin(self._acknowledged(), now + self._write_secs)
+        elif self._until_taken and self._sent and self._is_taking(now):
+            self.deadline = now + LINGER_SECS
         elif self._sent:
             # A plain close: what the kernel still has for a slow reader goes on being sent.
             self._transport.loseConnection()
@@ -96,3 +108,13 @@ class Leaving:
             self._transport.abortConnection()
         elif not self._lingering:
             self.deadline = self._stall.until
+
+    def _is_taking(self, now: float) -> bool:
+        """Whether the kernel still has something, and the downstream is not stalled."""
+        if not self._transport.in_flight:
+            return False
+        return not self._stall.over(now, self._acknowledged(), self._write_secs)
+
+    def _acknowledged(self) -> int:
+        taken: int = self._transport.taken - self._transport.in_flight
+        return taken

@@ -10,7 +10,7 @@ About 2 µs a request, against 14-20 µs through pyOpenSSL (docs/architecture/de
 
 from __future__ import annotations
 
-from ssl import MemoryBIO, SSLError, SSLObject, SSLWantReadError
+from ssl import MemoryBIO, SSLError, SSLObject, SSLWantReadError, SSLZeroReturnError
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -98,6 +98,9 @@ class TlsLayer:
     def _decrypt(self) -> None:
         try:
             self._deliver()
+        except SSLZeroReturnError:
+            # How OpenSSL says what it else says with an empty read, once we have closed our side.
+            self._peer_closed()
         except SSLError as error:
             self._flush()
             self._failed(error)
@@ -250,6 +253,12 @@ class TlsLayer:
         """As of the TCP transport."""
         unsent: int = self.transport.unsent
         return unsent
+
+    @property
+    def in_flight(self) -> int:
+        """As of the TCP transport."""
+        in_flight: int = self.transport.in_flight
+        return in_flight
 
     def _send_close_notify(self) -> None:
         if self._tls is None or self._write_closed:

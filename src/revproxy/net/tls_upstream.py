@@ -46,6 +46,16 @@ class ClientTls(TlsLayer):
         self._begin(self._context, server=False, name=self._name)
         self._handshake()
 
+    def loseWriteConnection(self) -> None:
+        """Close our sending side only; what the upstream says after that is still read."""
+        super().loseWriteConnection()
+        self._flowing = self._established and not self._read_closed
+
+    def _not_flowing(self, data: bytes) -> None:
+        """Of the handshake; what comes after both ends is nobody's."""
+        if not self._write_closed:
+            super()._not_flowing(data)
+
     def _handshake_done(self) -> None:
         assert self.upper is not None
         self.upper.makeConnection(self)

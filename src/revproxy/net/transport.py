@@ -14,6 +14,9 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from fcntl import ioctl
+from struct import unpack
+from termios import TIOCOUTQ
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet import main, tcp, unix
@@ -58,6 +61,15 @@ class EagerMixin(_Connection):  # type: ignore[misc]
         """Bytes that the kernel has not taken yet."""
         unsent: int = len(self.dataBuffer) - self.offset + self._tempDataLen
         return unsent
+
+    @property
+    def in_flight(self) -> int:
+        """Bytes that the kernel has taken and the peer's has not acknowledged; 0 if not known."""
+        try:
+            (count,) = unpack("i", ioctl(self.socket.fileno(), TIOCOUTQ, b"\0\0\0\0"))
+        except (OSError, AttributeError):  # of another system, or the socket is gone
+            return 0
+        return int(count)
 
     def write(self, data: bytes) -> None:
         """Send ``data`` now, as far as the kernel takes it, and queue the rest.

@@ -129,11 +129,12 @@ class Tunnel:
     # Time
 
     def expired(self, now: float) -> None:
-        """Nothing has come for too long, unless more was not read.
+        """Nothing has come for too long, unless that is because one side is slow to take.
 
         Whether a downstream takes what is queued for it is the front's to watch.
         """
-        if self.front.paused:
+        slow = self._connection is not None and self._connection.is_taking()
+        if slow or self.front.paused:
             self.deadline = now + self._idle_secs
             return
         self._end((("cut", "idle"),))

@@ -48,6 +48,9 @@ class UpstreamConnection(Protocol):
     def become(self, tunnel: Tunnel) -> None:
         """The upstream has agreed: from now on bytes go to and come from ``tunnel``."""
 
+    def is_taking(self) -> bool:
+        """Whether the upstream takes what is queued for it: has, since this was last asked."""
+
     def close_write(self) -> None:
         """Nothing more is sent through a tunnel."""
 

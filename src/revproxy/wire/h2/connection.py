@@ -170,6 +170,13 @@ class H2Connection(Receiving):
             self.held = True
             self._out.append(goaway(self._last, code))
 
+    def forget(self) -> None:
+        """Let go of the receiver, to which nothing may be told any more, and of all streams."""
+        self.close(NO_ERROR)
+        self.streams.clear()
+        self._held_bytes = 0
+        del self._receiver
+
     # Bytes to frames
 
     def _read_preface(self, received: bytes) -> int:

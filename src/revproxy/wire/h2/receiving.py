@@ -103,20 +103,28 @@ class Receiving(Sending):
             elif len(self.streams) >= self._limits.max_streams:
                 self._offence(identifier, REFUSED_STREAM)
             else:
-                self._begin(identifier, lines, end=end)
+                self._begin(identifier, lines, len(block), end=end)
             return
         stream = self.streams.get(identifier)
         if stream is not None:
             self._on_trailers(stream, lines, end=end)
+        elif identifier in self._unfinished:
+            self._end_unfinished(identifier, end=end)
         elif identifier in self._reset_lately:
             self._floods.count(RESETS)
         else:
             raise H2ConnectionError(STREAM_CLOSED, "headers on a closed stream")
 
-    def _begin(self, identifier: int, lines: list[Line], *, end: bool) -> None:
+    def _end_unfinished(self, identifier: int, *, end: bool) -> None:
+        """More has come of a request that has had its response; it may be the last of it."""
+        if end:
+            del self._unfinished[identifier]
+            self._reset_lately[identifier] = None
+
+    def _begin(self, identifier: int, lines: list[Line], size: int, *, end: bool) -> None:
         stream = Stream(identifier, self._initial_window)
         try:
-            head = self._heads.read(lines, end=end)
+            head = self._heads.read(lines, size, end=end)
         except H2StreamError as error:
             self._offence(identifier, error.code)
             return
@@ -162,7 +170,9 @@ class Receiving(Sending):
             self._floods.count(EMPTY_FRAMES)
         if stream is None:
             self._check_not_idle(identifier, "data")
-            if identifier not in self._reset_lately:
+            if identifier in self._unfinished:
+                self._end_unfinished(identifier, end=flags & END_STREAM != 0)
+            elif identifier not in self._reset_lately:
                 raise H2ConnectionError(STREAM_CLOSED, "data on a closed stream")
             self._give_connection(size)
         elif not stream.receiving:
@@ -206,6 +216,7 @@ class Receiving(Sending):
         self._check_not_idle(identifier, "rst_stream")
         self._floods.count(RESETS)
         stream = self.streams.get(identifier)
+        self._unfinished.pop(identifier, None)
         if stream is not None:
             self._close(stream)
             self._receiver.reset(stream, read_word(payload)[0])

@@ -7,6 +7,7 @@ API's calls. The rest of it has been validated then. Refuses to know how a head 
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Final
 
 from revproxy.model.http import RequestHead
@@ -15,8 +16,8 @@ from revproxy.wire.h2.limits import H2Limits
 from revproxy.wire.h2.request import PATH, read_request
 from revproxy.wire.request_line import is_target
 
-REMEMBERED_HEAD_BYTES: Final = 4096
-"""Larger ones are not kept: a connection that waits holds one."""
+REMEMBERED_BLOCK_BYTES: Final = 2048
+"""What comes in a larger block is not kept: a connection that waits holds one."""
 
 
 class RequestHeads:
@@ -33,42 +34,55 @@ class RequestHeads:
         self._lines: list[Line] = []
         self._at = 0
         self._size = 0
-        self._head = RequestHead()
+        self._head: RequestHead | None = None
 
-    def read(self, lines: list[Line], *, end: bool) -> RequestHead:
-        """Read a request's fields; see ``read_request``, arguments and errors alike."""
+    def read(self, lines: list[Line], size: int, *, end: bool) -> RequestHead:
+        """Read a request's fields; see ``read_request``, arguments and errors alike.
+
+        ``size`` is that of their block.
+        """
+        if not end or size > REMEMBERED_BLOCK_BYTES:
+            return read_request(lines, self._limits, end=end)
         known = self._lines
-        if end and known and len(lines) == len(known):
+        if known and len(lines) == len(known):
             known[self._at] = path = lines[self._at]
             if lines == known:  # most of them are the same objects, out of the decoder's table
-                target = path[1][1]
-                limits = self._limits
-                if (
-                    path[0] == PATH
-                    and target[:1] == b"/"
-                    and len(target) <= limits.target_bytes
-                    and self._size + path[2] <= limits.header_list_bytes
-                    and is_target(target)
-                ):
-                    return _for_target(self._head, target)
-        head = read_request(lines, self._limits, end=end)
-        if end:
-            self._remember(lines, head)
+                head = self._head
+                if head is not None and self._may_be_path(path):
+                    return _for_target(head, path[1][1])
+                # Worth a copy, where clients that vary their fields shall not pay for one.
+                head = read_request(lines, self._limits, end=True)
+                self._size = sum(map(_size_of, lines)) - path[2]
+                self._head = _for_target(head, head.target)
+                return head
+        head = read_request(lines, self._limits, end=True)
+        self._remember(lines)
         return head
 
-    def _remember(self, lines: list[Line], head: RequestHead) -> None:
-        size = 0
-        at = -1
-        for index, line in enumerate(lines):
-            if line[0] == PATH:
-                at = index
-            else:
-                size += line[2]
-        if at >= 0 and size <= REMEMBERED_HEAD_BYTES:
-            self._lines = lines
-            self._at = at
-            self._size = size
-            self._head = _for_target(head, head.target)
+    def _may_be_path(self, line: Line) -> bool:
+        """Whether it is a path in origin-form that takes its head over no limit."""
+        target = line[1][1]
+        limits = self._limits
+        return (
+            line[0] == PATH
+            and target[:1] == b"/"
+            and len(target) <= limits.target_bytes
+            and self._size + line[2] <= limits.header_list_bytes
+            and is_target(target)
+        )
+
+    def _remember(self, lines: list[Line]) -> None:
+        at = self._at
+        if at >= len(lines) or lines[at][0] != PATH:
+            paths = [index for index, line in enumerate(lines) if line[0] == PATH]
+            if not paths:
+                return
+            self._at = paths[0]
+        self._lines = lines
+        self._head = None
+
+
+_size_of = itemgetter(2)
 
 
 def _for_target(known: RequestHead, target: bytes) -> RequestHead:

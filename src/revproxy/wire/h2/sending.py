@@ -46,8 +46,8 @@ class Sending:
     """The sending half; see :class:`~revproxy.wire.h2.connection.H2Connection`."""
 
     __slots__ = ("_block_prefix", "_data_frames", "_granted", "_held_bytes", "_limits", "_out",
-                 "_receiver", "_reset_lately", "_turns", "_window", "_window_in", "held",
-                 "streams")  # fmt: skip
+                 "_receiver", "_reset_lately", "_turns", "_unfinished", "_window", "_window_in",
+                 "held", "streams")  # fmt: skip
 
     def __init__(self, receiver: Receiver, limits: H2Limits) -> None:
         self.streams: dict[int, Stream] = {}
@@ -60,6 +60,7 @@ class Sending:
         self._window_in = ReceiveWindow(CONNECTION_WINDOW)
         self._turns: deque[Stream] = deque()
         self._reset_lately: dict[int, None] = {}
+        self._unfinished: dict[int, bool] = {}
         self._data_frames = 0
         self._held_bytes = 0
 
@@ -130,7 +131,8 @@ class Sending:
     def finish(self, stream: Stream, trailers: list[Field]) -> None:
         """The response is complete; nothing happens when it has been already.
 
-        A request that is not complete by then is cancelled with NO_ERROR (RFC 9113 8.1).
+        What more comes of a request that is not complete by then is thrown away, until it is
+        cancelled with NO_ERROR (RFC 9113 8.1); see :meth:`give_up_unfinished`.
         """
         if not stream.sending:
             return
@@ -171,7 +173,30 @@ class Sending:
         self._close(stream)
         stream.owner = None
         if stream.receiving:
-            self._say_reset(stream.id, NO_ERROR)
+            self._unfinished[stream.id] = False
+            if len(self._unfinished) > REMEMBERED_RESETS:
+                self._give_up(next(iter(self._unfinished)))
+
+    def give_up_unfinished(self) -> None:
+        """Cancel requests that have had their response since the last time but one.
+
+        To be called every few seconds while there are :attr:`unfinished` ones. A client that meets
+        the response and the reset in one read may make nothing of the response: curl does.
+        """
+        for identifier, seen in list(self._unfinished.items()):
+            if seen:
+                self._give_up(identifier)
+            else:
+                self._unfinished[identifier] = True
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a request has had its response and has not ended."""
+        return bool(self._unfinished)
+
+    def _give_up(self, identifier: int) -> None:
+        del self._unfinished[identifier]
+        self._say_reset(identifier, NO_ERROR)
 
     def _close(self, stream: Stream) -> None:
         """Nothing more comes or goes on ``stream``; what it has of the connection's is freed."""
