@@ -293,6 +293,31 @@ class VersionTwoTests(HeaderTestCase):
             self.assertIsNone(parse_proxy_header(v2(b"", command=command, length=MAX_V2_BLOCK)))
 
 
+class RealSenderTests(HeaderTestCase):
+    """What HAProxy 2.6 and nginx 1.22 were seen to send."""
+
+    def test_dual_stack(self) -> None:
+        """Both, of an IPv4 client on a socket of both IP versions, in version 1."""
+        loopback = ip_address("127.0.0.1")
+        self.accepted(
+            b"PROXY TCP6 ::ffff:127.0.0.1 ::ffff:127.0.0.1 53450 21806\r\n",
+            Endpoints(loopback, 53450, loopback, 21806),
+        )
+
+    def test_checksum(self) -> None:
+        """HAProxy with the option crc32c, which is skipped, in version 2."""
+        loopback = ip_address("127.0.0.1")
+        header = SIGNATURE + (
+            b"\x21\x11\0\x13\x7f\0\0\1\x7f\0\0\1\xc2\x74\x55\x2a\3\0\4\xd1\xef\x19\x84"
+        )
+        self.accepted(header, Endpoints(loopback, 49780, loopback, 21802))
+
+    def test_two_versions_in_one_line(self) -> None:
+        """nginx behind another proxy may mix them, against the specification: refused."""
+        self.refused(line(b"TCP6 2001:db8::9 127.0.0.1 1234 21807"), "no ipv6 address")
+        self.refused(line(b"TCP4 203.0.113.9 ::1 1234 21807"), "no ipv4 address")
+
+
 class WrittenTests(SynchronousTestCase):
     """Headers of our own."""
 
