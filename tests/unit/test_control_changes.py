@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Any
 
 import attrs
@@ -11,13 +12,16 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from revproxy.control.changes import differences, reloadable
+from revproxy.model.address import UpstreamAddress
 from revproxy.model.configuration import (
     CertificatePair,
     Configuration,
     Listener,
     Logging,
+    Passthrough,
     RateLimit,
     Site,
+    Stream,
     TlsSettings,
 )
 from tests.support.models import configuration, listener, site
@@ -133,6 +137,42 @@ class ReloadableTests(SynchronousTestCase):
         found = self.check(served, configuration(at("192.0.2.1", site("a.test"))), "listeners")
         self.assertEqual(hosts(found), ["a.test"])
         self.assertEqual([one.tls.pairs for one in found.listeners], [(PAIR,), (OTHER,)])
+
+    def test_removed_listener_passes_nothing_on(self) -> None:
+        """Nor does it go on passing connections to backends that are configured no more."""
+        backend = UpstreamAddress("10.0.0.1", 443)
+        gone = evolve(
+            at("192.0.2.2"),
+            passthrough=(Passthrough(("b.test",), backend),),
+            default_passthrough=backend,
+        )
+        kept = at("192.0.2.1", site("a.test"))
+        found = self.check(configuration(kept, gone), configuration(kept), "listeners")
+        self.assertEqual(found.listeners[1], at("192.0.2.2"))
+
+    def test_passthrough(self) -> None:
+        """What a listener passes on, and who may speak for clients, is applied; streams wait."""
+        backend = UpstreamAddress("10.0.0.1", 443)
+        served = configuration(at("192.0.2.1", site("a.test")))
+        listener = evolve(
+            served.listeners[0],
+            passthrough=(Passthrough(("b.test",), backend),),
+            default_passthrough=backend,
+            proxy_protocol=(ip_network("10.0.0.0/8"),),
+        )
+        wanted = configuration(listener, streams=(Stream("192.0.2.1", 5222, backend),))
+        found = self.check(served, wanted, "streams")
+        self.assertEqual(found, evolve(wanted, streams=()))
+        self.assertEqual(
+            list(differences(served, wanted)),
+            [
+                "streams: {192.0.2.1, 5222, 10.0.0.1:443, off}: added",
+                "listener 192.0.2.1 port 443: passthrough: "
+                "{[b.test], 10.0.0.1:443, unset, v2, 5.0}: added",
+                "listener 192.0.2.1 port 443: default_passthrough: unset -> 10.0.0.1:443",
+                "listener 192.0.2.1 port 443: proxy_protocol: 10.0.0.0/8: added",
+            ],
+        )
 
     def test_other_address(self) -> None:
         """What is meant for another address is not served on the present one meanwhile."""

@@ -67,10 +67,11 @@ UNAVAILABLE: dict[str, tuple[tuple[Step, ...], str]] = {
         ("listeners", 0),
         "default_passthrough proxy_protocol passthrough",
     ),
+    "passthrough, site": (("listeners", 0, "sites", 0), "send_proxy"),
     "upstreams": (
         ("listeners", 0, "sites", 0),
         "upstreams balance max_connections queue when_none_healthy retries retry_budget "
-        "upstream_tls health passive_health send_proxy sticky",
+        "upstream_tls health passive_health sticky",
     ),
     "policies, site": (
         ("listeners", 0, "sites", 0),

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from revproxy.settings import reference, reference_text
+from revproxy.settings import reference, reference_text, unavailable
 from revproxy.settings.document import Node, Problems
 from revproxy.settings.fields import above_zero, one_of, seconds, whole
 from revproxy.settings.names import bind_address, network
@@ -20,9 +20,9 @@ from tests.support.configurations import mistakes, read
 
 
 def keys() -> Iterator[tuple[reference.Table, str, Read[Any]]]:
-    """Every key of every table, with its reader."""
+    """Every key of every table that is served, with its reader."""
     for table in reference.tables():
-        for key, reader in table.section.readers.items():
+        for key, reader in table.section.accepted.items():
             yield table, key, reader
 
 
@@ -108,7 +108,9 @@ class PageTests(SynchronousTestCase):
         page = reference.page()
         shown = 0
         for table, key, reader in keys():
-            row = re.search(rf"^\| `{key}`.*?\| .*? \| `(.*?)` \|", page, re.MULTILINE)
+            pattern = rf"^\| `{key}`.*?\| .*? \| `(.*?)` \|"
+            part = page.partition(f"## {table.title}\n")[2].partition("\n## ")[0]
+            row = re.search(pattern, part, re.M) or re.search(pattern, page, re.M)
             default = table.section.defaults.get(key)
             if default is not None and default != () and not attrs.has(type(default)):
                 assert row is not None, key
@@ -149,3 +151,23 @@ class PageTests(SynchronousTestCase):
             if "=" in line:
                 rest = "\n".join(lines[:index] + lines[index + 1 :])
                 self.assertNotEqual(mistakes(rest), [], line)
+
+
+class PassthroughPageTests(SynchronousTestCase):
+    """The page as it will be once passthrough is served."""
+
+    test_ranges = WordsTests.test_ranges
+    test_every_key_has_a_meaning = PageTests.test_every_key_has_a_meaning
+    test_defaults_are_toml = PageTests.test_defaults_are_toml
+
+    def setUp(self) -> None:
+        self.patch(unavailable, "PASSTHROUGH_IS_SERVED", True)
+
+    def test_tables(self) -> None:
+        """Its tables are told, and its keys no longer among the unavailable ones."""
+        titles = {table.title for table in reference.tables()}
+        self.assertLessEqual({"`[[listeners.passthrough]]`", "`[[streams]]`"}, titles)
+        told, _, closing = reference.page().partition("## Not available yet")
+        for key in ("streams", "proxy_header_secs", "proxy_protocol", "send_proxy"):
+            self.assertIn(f"`{key}`", told)
+            self.assertNotIn(f"`{key}`", closing)

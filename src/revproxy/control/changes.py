@@ -39,7 +39,8 @@ def reloadable(served: Configuration, wanted: Configuration) -> Reloadable:
 
     A listener that is bound already goes on with its sockets and takes everything else from the
     wanted one of the same address. The sites of one that is to come are in the table at once, as
-    all sites are; one that is gone keeps its certificates and has no sites of its own.
+    all sites are; one that is gone keeps its certificates, has no sites of its own and passes
+    nothing on.
     """
     kept, places = _kept_fields(served, wanted)
     partners = _partners(served.listeners, wanted.listeners)
@@ -61,7 +62,7 @@ def reloadable(served: Configuration, wanted: Configuration) -> Reloadable:
         places.append("listeners")
     for index, listener in enumerate(served.listeners):
         if index not in partners.values():
-            listeners.append(evolve(listener, sites=()))
+            listeners.append(evolve(listener, sites=(), passthrough=(), default_passthrough=None))
     configuration = evolve(wanted, listeners=tuple(listeners), sites=sites, **kept)
     return Reloadable(configuration, tuple(places))
 

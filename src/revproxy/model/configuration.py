@@ -81,6 +81,9 @@ class Timeouts:
         "connection",
         3600.0,
     )
+    proxy_header_secs: float = described(
+        "from the accepted connection to a whole PROXY header, where one is required", 3.0
+    )
 
 
 @frozen
@@ -214,9 +217,51 @@ class Site:
         "what connections may become, when the client asks and the upstream agrees with 101",
         ("websocket",),
     )
+    send_proxy: str = described(
+        "the PROXY header that upstream connections begin with; such a connection serves one "
+        "client connection and is not kept for others",
+        "off",
+    )
     log_file_path: str | None = described("`REQUEST` records of this site also here", None)
     listeners: tuple[str, ...] | None = described(
         "the `bind_addr` of each listener that serves it; without it all do", None
+    )
+
+
+@frozen
+class Passthrough:
+    """``[[listeners.passthrough]]``: TLS that is passed on as it is.
+
+    ``hosts`` is empty for what ``default_passthrough`` stands for.
+    """
+
+    hosts: tuple[str, ...] = described(
+        "the names (SNI) that are passed on, each as a site's `host`: an exact name wins over a "
+        "wildcard, whichever of them is a site's"
+    )
+    upstream: UpstreamAddress = described("the backend, which has the certificate")
+    http_upstream: UpstreamAddress | None = described(
+        "where requests for these hosts on `http_port` go, ACME's included, as plain HTTP without "
+        "a PROXY header; without it they are redirected to https",
+        None,
+    )
+    send_proxy: str = described(
+        "the PROXY header that goes before the client's bytes, for the backend to know its "
+        "address",
+        "v2",
+    )
+    connect_timeout_secs: float = described("name and TCP together", 5.0)
+
+
+@frozen
+class Stream:
+    """``[[streams]]``: a TCP service of any kind, at a port of its own."""
+
+    bind_addr: str = described("the address that is listened on", static=True)
+    port: int = described("its port", static=True)
+    upstream: UpstreamAddress = described("where connections go", static=True)
+    send_proxy: str = described(
+        "the PROXY header that goes before the client's bytes", "off", static=True
     )
 
 
@@ -229,6 +274,26 @@ class Listener:
     http_port: int = described("redirects to `https_port`; 0 = off", 80, static=True)
     https_port: int = described("serves the sites", 443, static=True)
     sites: tuple[Site, ...] = described("its sites", ())
+    passthrough: tuple[Passthrough, ...] = described(
+        "names whose TLS is passed on to a backend that has the certificate", ()
+    )
+    default_passthrough: UpstreamAddress | None = described(
+        "where names go that nobody has, as by a `[[listeners.passthrough]]` without other keys; "
+        "clients that send no name too, unless `default_site` serves them; without it they are "
+        "refused",
+        None,
+    )
+    proxy_protocol: tuple[IPNetwork, ...] = described(
+        "networks that send a PROXY header (version 1 or 2) first, on both ports: from them it is "
+        "required, and believed; from others it is refused as the bytes that it is",
+        (),
+    )
+
+    def fallback(self) -> Passthrough | None:
+        """What ``default_passthrough`` stands for: a backend with all the defaults."""
+        if self.default_passthrough is None:
+            return None
+        return Passthrough(hosts=(), upstream=self.default_passthrough)
 
 
 @frozen
@@ -265,6 +330,9 @@ class Configuration:
     timeouts: Timeouts = described("how long a downstream is waited for", Timeouts())
     limits: Limits = described("how much a downstream or an upstream may ask for", Limits())
     sites: tuple[Site, ...] = described("sites of every listener, or of those that they name", ())
+    streams: tuple[Stream, ...] = described(
+        "TCP services that are passed on as they are", (), static=True
+    )
 
     def all_sites(self) -> tuple[Site, ...]:
         """Every site, those of the listeners first, in file order."""

@@ -113,9 +113,10 @@ def _configuration(
     listeners = [main.get("listeners"), *(file.get("listeners") for file in files)]
     nested = [listener.get("sites") for listener in _joined(listeners)]
     further = [file.get("sites") for file in files]
-    complete = complete and None not in [*listeners, *nested, *further]
+    streams = main.get("streams")
+    complete = complete and None not in [*listeners, *nested, *further, streams]
     sites = _joined(nested + further)
-    check(Whole(main, _joined(listeners), sites, complete, wildcard_bind))
+    check(Whole(main, _joined(listeners), sites, streams or (), complete, wildcard_bind))
     top.problems.raise_if_any()
     configuration: Configuration = main.build()
     return attrs.evolve(

@@ -12,6 +12,7 @@ from attrs import frozen
 
 from revproxy.settings.acme import check_challenge, check_mode
 from revproxy.settings.document import Node
+from revproxy.settings.passthrough import check_http_upstreams, check_passed_hosts, passes_on
 from revproxy.settings.section import Reading
 from revproxy.settings.suggest import did_you_mean
 
@@ -27,13 +28,15 @@ class Whole:
         main: the main file's top.
         listeners: of every file, as far as they were readable.
         sites: every site likewise, those of listeners first.
-        complete: no file was unreadable, and no array of listeners or sites.
+        streams: of the main file likewise.
+        complete: no file was unreadable, and no array of listeners, sites or streams.
         wildcard_bind: the command line allows what ``allow_wildcard_bind`` does.
     """
 
     main: Reading
     listeners: tuple[Reading, ...]
     sites: tuple[Reading, ...]
+    streams: tuple[Reading, ...]
     complete: bool
     wildcard_bind: bool
 
@@ -46,11 +49,13 @@ def check(whole: Whole) -> None:
     _check_hosts(whole)
     _check_default_site(whole)
     _check_site_listeners(whole)
+    check_passed_hosts(whole.listeners, whole.sites)
     for site in whole.sites:
         _check_scheme(site)
     for listener in whole.listeners:
         _check_certificates(listener.get("tls"))
         check_challenge(listener)
+        check_http_upstreams(listener)
 
 
 def _check_presence(whole: Whole) -> None:
@@ -58,18 +63,18 @@ def _check_presence(whole: Whole) -> None:
         return
     if not whole.listeners:
         whole.main.report("listeners", "at least one [[listeners]] is required")
-    elif not whole.sites:
+    elif not whole.sites and not whole.streams and not any(map(passes_on, whole.listeners)):
         whole.main.report("listeners", "no site at all: at least one has [[listeners.sites]]")
 
 
 def _check_wildcards(whole: Whole) -> None:
     if whole.wildcard_bind or whole.main.get("allow_wildcard_bind") is not False:
         return
-    for listener in whole.listeners:
-        if listener.get("bind_addr") in WILDCARDS:
-            listener.report(
+    for bound in (*whole.listeners, *whole.streams):
+        if bound.get("bind_addr") in WILDCARDS:
+            bound.report(
                 "bind_addr",
-                f"{listener.get('bind_addr')} binds every address: name one, or allow it with "
+                f"{bound.get('bind_addr')} binds every address: name one, or allow it with "
                 "allow_wildcard_bind = true or --allow-wildcard-bind",
             )
 
@@ -79,20 +84,20 @@ def _check_ports(whole: Whole) -> None:
     taken: dict[int, list[tuple[str, str]]] = {}
     if health := whole.main.get("health_check_port"):
         taken[health] = [(HEALTH_ADDRESS, "health_check_port")]
-    for listener in whole.listeners:
-        address = listener.get("bind_addr")
-        for key in _ports_to_compare(listener):
-            port = listener.get(key)
-            if not port or address is None:
-                continue
-            owners = taken.setdefault(port, [])
-            owner = next((place for other, place in owners if _overlap(address, other)), None)
-            if owner:
-                listener.report(key, f"port {port} on {address} is taken by {owner}")
-            owners.append((address, listener.node.full_place(key)))
+    sockets = [(listener, key) for listener in whole.listeners for key in _own_ports(listener)]
+    sockets += [(stream, "port") for stream in whole.streams]
+    for bound, key in sockets:
+        address, port = bound.get("bind_addr"), bound.get(key)
+        if not port or address is None:
+            continue
+        owners = taken.setdefault(port, [])
+        owner = next((place for other, place in owners if _overlap(address, other)), None)
+        if owner:
+            bound.report(key, f"port {port} on {address} is taken by {owner}")
+        owners.append((address, bound.node.full_place(key)))
 
 
-def _ports_to_compare(listener: Reading) -> tuple[str, ...]:
+def _own_ports(listener: Reading) -> tuple[str, ...]:
     """The keys of a listener's ports, once they are known to differ from each other."""
     port = listener.get("http_port")
     if port is None or port != listener.get("https_port"):

@@ -17,7 +17,8 @@ from revproxy.model.configuration import (
 from revproxy.settings import unavailable
 from revproxy.settings.acme import acme_directory, contact, issued_host
 from revproxy.settings.fields import filled, flag, one_of, path, seconds, whole
-from revproxy.settings.names import bind_address, host, protocol, upstream
+from revproxy.settings.names import bind_address, host, network, protocol, upstream
+from revproxy.settings.passthrough import backend, passthrough, send_proxy
 from revproxy.settings.section import Read, Section, list_of
 
 MOST_IDLE_UPSTREAM_CONNECTIONS = 65536
@@ -31,6 +32,7 @@ _SITE: dict[str, Read[Any]] = {
     "upstream_keepalive": whole(0, MOST_IDLE_UPSTREAM_CONNECTIONS),
     "upstream_idle_secs": seconds(),
     "upgrades": list_of(protocol),
+    "send_proxy": send_proxy,
     "log_file_path": path,
 }
 
@@ -104,7 +106,9 @@ listener = Section(
         "https_port": whole(1, 65535),
         "tls": tls,
         "sites": list_of(site),
+        "passthrough": list_of(passthrough),
+        "default_passthrough": backend,
+        "proxy_protocol": list_of(network),
     },
-    refused=unavailable.LISTENER,
 )
 """``[[listeners]]``."""

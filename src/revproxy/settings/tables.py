@@ -30,6 +30,7 @@ from revproxy.settings.fields import (
 )
 from revproxy.settings.listeners import included_site, listener
 from revproxy.settings.names import host, network
+from revproxy.settings.passthrough import stream
 from revproxy.settings.section import Section, list_of
 
 MOST_REQUESTS = 10**9
@@ -73,8 +74,8 @@ _timeouts = Section(
         "response_write_secs": seconds(),
         "keepalive_secs": seconds(),
         "upgraded_idle_secs": seconds(),
+        "proxy_header_secs": seconds(),
     },
-    refused=unavailable.TIMEOUTS,
 )
 
 _limits = Section(
@@ -127,6 +128,7 @@ main_file = Section(
         "timeouts": _timeouts,
         "limits": _limits,
         "listeners": _listeners,
+        "streams": list_of(stream),
     },
     build=_configuration,
     optional={"include": (), "listeners": ()},
