@@ -20,7 +20,7 @@ from revproxy.errors import ConfigError, ConfigErrors
 from revproxy.model.configuration import Configuration
 from revproxy.net.gate import Gate
 from revproxy.net.plan import ResourceRouter
-from revproxy.net.ports import TlsPort
+from revproxy.net.ports import PlainPort, TlsPort
 from revproxy.policy.connection_limit import ConnectionLimit
 from revproxy.tls.acme.answering import Answering
 from revproxy.tls.acme.wanted import all_wanted, cache_dirs
@@ -66,6 +66,7 @@ class Generations:
         connections: the open ones.
         gate: of all ports.
         tls_ports: of the listeners, by address and port; they are told of new certificates.
+        ports: of the listeners, with their addresses.
         adopted: called after each swap.
         failed: told of the files of certificates that cannot be used, of each once.
 
@@ -95,6 +96,7 @@ class Generations:
         self.connections = connections
         self.gate = gate
         self.tls_ports: dict[tuple[str, int], TlsPort] = {}
+        self.ports: list[tuple[str, TlsPort | PlainPort]] = []
         self.current = self._built(configuration, 1, None, {})
         self.router = ResourceRouter(self.current.compiled.plan)
         self.adopt(self.current)
@@ -173,6 +175,7 @@ class Generations:
         self._answering.keep(cache_dirs(all_wanted(generation.configuration)))
         self.router.plan = generation.compiled.plan
         former, self.current = self.current, generation
+        self.tell_ports()
         self._present(generation.certificates)
         self.adopted()
         self._tell_failed(former.certificates)
@@ -198,6 +201,15 @@ class Generations:
         failed = {error.path for error in self.current.certificates.failures} - known
         if failed:
             self.failed(failed)
+
+    def tell_ports(self) -> None:
+        """Tell the ports what they pass through, and who sends a PROXY header."""
+        generation = self.current
+        for where, port in self.tls_ports.items():
+            port.passed = generation.compiled.passed[where]
+        senders = {one.bind_addr: one.proxy_protocol for one in generation.configuration.listeners}
+        for address, each in self.ports:
+            each.senders = senders[address]
 
     def _present(self, certificates: Certificates) -> None:
         for where, port in self.tls_ports.items():

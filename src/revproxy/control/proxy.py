@@ -43,7 +43,7 @@ from revproxy.model.configuration import Configuration
 from revproxy.net.deadlines import Deadlines
 from revproxy.net.gate import Gate
 from revproxy.net.plan import ListenerPort
-from revproxy.net.ports import PlainPort, TlsPort
+from revproxy.net.ports import PlainPort, StreamPort, TlsPort
 from revproxy.policy.connection_limit import ConnectionLimit
 from revproxy.tls.acme.answering import Answering
 from revproxy.tls.acme.requests import authority_requests
@@ -163,12 +163,21 @@ class Proxy(MultiService):
                 ListenerPort(*shared, True, address, https), self.answering.before(choose)
             )
             self.generations.tls_ports[address, https] = secure
+            self.generations.ports.append((address, secure))
             services.append(PortService(self.reactor, address, https, secure, *limits))
             if listener.http_port:
                 plain = PlainPort(ListenerPort(*shared, False, address, https))
+                self.generations.ports.append((address, plain))
                 services.append(
                     PortService(self.reactor, address, listener.http_port, plain, *limits)
                 )
+        self.generations.tell_ports()
+        for stream in self.configuration.streams:
+            backend = self.generations.workshop.stream_backend(stream, self.configuration.limits)
+            port = StreamPort(ListenerPort(*shared, False, stream.bind_addr, 0), backend)
+            services.append(
+                PortService(self.reactor, stream.bind_addr, stream.port, port, *limits)
+            )
         return services
 
     def _background(self, wall: Callable[[], float]) -> list[Service]:

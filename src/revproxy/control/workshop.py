@@ -7,24 +7,39 @@ is served.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from revproxy.model.configuration import Configuration, Limits, RateLimit, Site
+from revproxy.model.address import UpstreamAddress
+from revproxy.model.configuration import (
+    Configuration,
+    Limits,
+    Listener,
+    Passthrough,
+    RateLimit,
+    Site,
+    Stream,
+)
 from revproxy.model.seams import AccessLog, AnswerChallenge
 from revproxy.model.tls import TlsContext
 from revproxy.net.deadlines import Deadlines
 from revproxy.net.plan import Plan, Route
 from revproxy.net.pool import Pool, PoolSettings
+from revproxy.net.relay import Backend, RelayDestination
 from revproxy.net.transport import ALL_DESCRIPTORS
 from revproxy.policy.rate_limit import TokenBuckets, rate_limit_fields
 from revproxy.policy.routing import HostRoutes
+from revproxy.policy.sni_routes import SniRoutes
 from revproxy.tls.trust import upstream_context
 
+STREAM_CONNECT_SECS = 5.0
+"""How long the upstream of a TCP service may take to accept a connection."""
+
 Pools = dict[PoolSettings, Pool]
+Destinations = dict[tuple[UpstreamAddress, float, int], RelayDestination]
 
 
 @frozen(eq=False)
@@ -35,11 +50,15 @@ class Compiled:
         plan: for the hot path.
         pools: those that the plan's routes use.
         rate_limit: what the buckets go by once the plan is served.
+        passed: what each listener passes through, by address and https port.
+        destinations: where that leads.
     """
 
     plan: Plan
     pools: Pools
     rate_limit: RateLimit
+    passed: dict[tuple[str, int], SniRoutes[Backend]]
+    destinations: Destinations
 
 
 class Workshop:
@@ -71,6 +90,7 @@ class Workshop:
         self._challenge = challenge
         self._limiter: TokenBuckets | None = None
         self._pools: Pools = {}
+        self._destinations: Destinations = {}
         self._trust: TlsContext | None = None
         self._responses = [0] * 10
         self._date_second = -1
@@ -79,10 +99,23 @@ class Workshop:
     def compile(self, configuration: Configuration) -> Compiled:
         """Compile ``configuration``. Nothing that is served changes, so a thread may do it."""
         pools: Pools = {}
+        limits = configuration.limits
+        destinations: Destinations = {}
         routes = HostRoutes(
-            (site.host, self._route(site, configuration.limits, pools))
-            for site in configuration.all_sites()
+            [
+                *self._passed_routes(configuration, pools),
+                *(
+                    (site.host, self._route(site, limits, pools))
+                    for site in configuration.all_sites()
+                ),
+            ]
         )
+        passed = {
+            (listener.bind_addr, listener.https_port): self._sni_routes(
+                listener, configuration, destinations
+            )
+            for listener in configuration.listeners
+        }
         if any(settings.tls for settings in pools):
             self._upstream_trust()  # reads the system's roots, which takes 20 ms
         rate = configuration.rate_limit
@@ -103,7 +136,7 @@ class Workshop:
             responses=self._responses,
             challenge=self._challenge if _is_automatic(configuration) else None,
         )
-        return Compiled(plan, pools, rate)
+        return Compiled(plan, pools, rate, passed, destinations)
 
     def adopt(self, compiled: Compiled) -> None:
         """``compiled`` is served from now on; pools that it does not use are closed.
@@ -112,6 +145,7 @@ class Workshop:
         """
         assert self._limiter is not None
         self._limiter.configure(compiled.rate_limit.requests_per_second, compiled.rate_limit.burst)
+        self._destinations = compiled.destinations
         former, self._pools = self._pools, compiled.pools
         for settings, pool in former.items():
             if compiled.pools.get(settings) is not pool:
@@ -158,6 +192,69 @@ class Workshop:
             log_file=site.log_file_path,
             upgrades=frozenset(protocol.encode() for protocol in site.upgrades),
         )
+
+    def _passed_routes(
+        self, configuration: Configuration, pools: Pools
+    ) -> Iterator[tuple[str, Route]]:
+        """The routes on the plain ports of hosts whose TLS is passed through."""
+        for listener in configuration.listeners:
+            for one in listener.passthrough:
+                upstream = one.http_upstream or one.upstream
+                stand_in = Site(
+                    host="",
+                    upstream=upstream,
+                    upstream_connect_timeout_secs=one.connect_timeout_secs,
+                )
+                route = self._route(stand_in, configuration.limits, pools)
+                route = evolve(route, passed=True, plain=one.http_upstream is not None)
+                for host in one.hosts:
+                    yield host, route
+
+    def _sni_routes(
+        self, listener: Listener, configuration: Configuration, destinations: Destinations
+    ) -> SniRoutes[Backend]:
+        limits = configuration.limits
+        fallback = listener.fallback()
+        ended = [site.host for site in configuration.all_sites()]
+        return SniRoutes(
+            [
+                (host, self._backend(one, limits, destinations))
+                for one in listener.passthrough
+                for host in one.hosts
+            ],
+            [*ended, *listener.tls.acme_domains],
+            None if fallback is None else self._backend(fallback, limits, destinations),
+            nameless_ended=configuration.default_site is not None,
+        )
+
+    def _backend(self, one: Passthrough, limits: Limits, destinations: Destinations) -> Backend:
+        where = self._destination(
+            one.upstream, one.connect_timeout_secs, limits.buffered_bytes, destinations
+        )
+        return Backend(where, str(one.upstream), one.send_proxy)
+
+    def stream_backend(self, stream: Stream, limits: Limits) -> Backend:
+        """Where a TCP service's connections go."""
+        where = self._destination(stream.upstream, STREAM_CONNECT_SECS, limits.buffered_bytes, {})
+        return Backend(where, str(stream.upstream), stream.send_proxy)
+
+    def _destination(
+        self, address: UpstreamAddress, secs: float, buffered: int, destinations: Destinations
+    ) -> RelayDestination:
+        """The destination that is used already, or a new one."""
+        key = address, secs, buffered
+        found = destinations.get(key) or self._destinations.get(key)
+        if found is None:
+            found = RelayDestination(
+                address,
+                self._reactor,
+                self._deadlines,
+                connect_secs=secs,
+                buffered_bytes=buffered,
+                most_descriptors=self._most_descriptors,
+            )
+        destinations[key] = found
+        return found
 
     def _upstream_trust(self) -> TlsContext:
         """The one context for all TLS upstreams, made when the first of them is configured."""

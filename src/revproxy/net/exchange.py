@@ -78,9 +78,11 @@ class Exchange(OwnAnswers):
             route.listeners is not None and self.front.port.bind_addr not in route.listeners
         ):
             self._answer(404, error="no site has this host")
-        elif not self.front.port.secure:
+        elif not self.front.port.secure and not route.plain:
             self._redirect()
-        elif self.front.identity is not None and not self.front.identity.covers(head.host):
+        elif self.front.identity is not None and (
+            route.passed or not self.front.identity.covers(head.host)
+        ):
             self._answer(421, error="the certificate does not cover this host")
         elif head.content_length > plan.body_limit:
             self._answer(413, close=True, error="request body too large")

@@ -30,6 +30,8 @@ class Route:
         listeners: bind addresses of the listeners that serve it; None = all.
         log_file: gets the site's REQUEST records too.
         upgrades: what its connections may become, in lower case.
+        passed: its TLS is not ended here: there is nothing to serve behind ours.
+        plain: requests on a plain port are proxied, and not redirected.
     """
 
     pool: Pool
@@ -37,6 +39,8 @@ class Route:
     listeners: frozenset[str] | None = None
     log_file: str | None = None
     upgrades: frozenset[bytes] = frozenset()
+    passed: bool = False
+    plain: bool = False
 
 
 @frozen(eq=False)

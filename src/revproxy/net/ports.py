@@ -7,28 +7,37 @@ chosen.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import Any
 
 from twisted.internet.protocol import Factory
 
+from revproxy.model.configuration import IPNetwork
 from revproxy.model.seams import ChooseIdentity
 from revproxy.net.gate import Accepting
 from revproxy.net.h1_front import H1Front
 from revproxy.net.h2_front import H2Front
 from revproxy.net.plan import ListenerPort
-from revproxy.net.relay import NO_BACKENDS, Backend, Relay
+from revproxy.net.proxy_intake import ProxyIntake
+from revproxy.net.relay import Backend, Relay
 from revproxy.net.tls_downstream import ServerTls
-from revproxy.policy.connection_limit import Admission
-from revproxy.policy.forwarded import connection_key
+from revproxy.policy.connection_limit import UNLIMITED, Admission
+from revproxy.policy.forwarded import connection_key, is_trusted
+from revproxy.policy.sni_routes import SniRoutes
 
 
 class _Port(Factory):
-    """Admits connections within the limits, and counts them."""
+    """Admits connections within the limits, and counts them.
+
+    Attributes:
+        senders: networks that send a PROXY header first; assigned anew by a reload.
+    """
 
     noisy = False
 
     def __init__(self, port: ListenerPort) -> None:
         self._port = port
+        self.senders: tuple[IPNetwork, ...] = ()
 
     def full(self) -> bool:
         """Whether there are as many connections as there may be."""
@@ -48,11 +57,42 @@ class _Port(Factory):
 
     def buildProtocol(self, addr: Any) -> Any:
         """The protocol of an accepted connection; None closes it at once."""
+        if self.senders and is_trusted(ip_address(addr.host), self.senders):
+            secs = self._port.router.plan.timeouts.proxy_header_secs
+            return ProxyIntake(
+                self._port.deadlines,
+                secs,
+                self._settled,
+                self._no_header,
+                secure=self._port.secure,
+            )
         key = connection_key(addr.host, self._port.router.plan.trusted)
         if self._port.connections.next(key) is not Admission.REFUSED:
             return self._protocol(addr.host)
         self._say_refused(addr.host)
         return None
+
+    def _settled(self, transport: Any) -> Any:
+        """The protocol of a connection whose PROXY header has come; None closes it at once.
+
+        From now on it counts as its client's, not as its sender's.
+        """
+        host = transport.client[0]
+        key = connection_key(host, self._port.router.plan.trusted)
+        connections = self._port.connections
+        connections.leave(transport.limit_key, transport)
+        admission = connections.next(key)
+        transport.limit_key = key
+        if connections.enter(key, transport) is Admission.WAITING:
+            transport.pauseProducing()
+        if admission is not Admission.REFUSED:
+            return self._protocol(host)
+        self._say_refused(host)
+        return None
+
+    def _no_header(self, transport: Any, reason: str) -> None:
+        record = (("client_ip", transport.client[0]), ("error", reason))
+        self._port.router.plan.log.record("info", "PROXY_REFUSED", record)
 
     def connected(self, transport: Any) -> None:
         """A connection has its protocol: count it, and perhaps let it wait unread.
@@ -63,7 +103,10 @@ class _Port(Factory):
         plan = self._port.router.plan
         transport.high_water = plan.limits.buffered_bytes
         # Kept, as another plan may trust others by the time it leaves.
-        transport.limit_key = key = connection_key(transport.client[0], plan.trusted)
+        key = connection_key(transport.client[0], plan.trusted)
+        if isinstance(transport.protocol, ProxyIntake):
+            key = UNLIMITED  # its sender speaks for many clients
+        transport.limit_key = key
         connections = self._port.connections
         if connections.enter(key, transport) is Admission.WAITING:
             transport.pauseProducing()
@@ -115,13 +158,13 @@ class TlsPort(_Port):
 
     Attributes:
         choose: decides which certificate is served; assigned anew by a reload.
-        backends: decides what is passed through; likewise.
+        passed: decides what is passed through; likewise.
     """
 
     def __init__(self, port: ListenerPort, choose: ChooseIdentity) -> None:
         super().__init__(port)
         self.choose = choose
-        self.backends = NO_BACKENDS
+        self.passed: SniRoutes[Backend] = SniRoutes(())
 
     def _protocol(self, peer: str) -> ServerTls:
         plan = self._port.router.plan
@@ -147,12 +190,18 @@ class TlsPort(_Port):
         front = H2Front if tls.alpn_protocol == "h2" else H1Front
         return front(self._port, tls.transport.getPeer().host, tls.identity)
 
-    def _passed(self, tls: ServerTls, refused: bool) -> Relay | None:
-        name = tls.hello.server_name
-        backend = self.backends.fallback if refused else self.backends.find(name)
+    def _passed(self, tls: ServerTls) -> Relay | None:
+        hello = tls.hello
+        backend = self.passed.find(hello.server_name)
         if backend is None:
             return None
-        return Relay(self._port, backend, server_name=name, unreachable=_INTERNAL_ERROR)
+        return Relay(
+            self._port,
+            backend,
+            server_name=hello.server_name,
+            alpn=hello.alpn[0] if len(hello.alpn) == 1 else b"",
+            unreachable=_INTERNAL_ERROR,
+        )
 
     def _refused(self, tls: ServerTls, level: str, reason: str) -> None:
         peer = tls.transport.getPeer().host

@@ -7,7 +7,8 @@ know what the bytes mean, and who decided (``tls_downstream.py``, a port).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address
 from typing import Any
 
 from attrs import frozen
@@ -21,8 +22,7 @@ from revproxy.net.deadlines import NEVER, SLACK_SECS
 from revproxy.net.downstream import Summary
 from revproxy.net.plan import ListenerPort
 from revproxy.net.stall import Stall
-from revproxy.policy.routing import HostRoutes
-from revproxy.wire.proxy_protocol import proxy_header
+from revproxy.wire.proxy_protocol import Endpoints, proxy_header_v1, proxy_header_v2
 
 
 @frozen(eq=False)
@@ -32,34 +32,12 @@ class Backend:
     Attributes:
         destination: its address, and what is known of reaching it.
         name: as configured, for the log.
-        send_proxy: the version of the PROXY header that goes first; 0 for none.
+        send_proxy: the PROXY header that goes first: ``v1``, ``v2`` or ``off``.
     """
 
     destination: Destination
     name: str
-    send_proxy: int = 0
-
-
-class Backends:
-    """Where a listener passes connections to, by the name that they ask for.
-
-    Args:
-        routes: host names, and where they lead.
-        fallback: for names that nobody has.
-    """
-
-    def __init__(
-        self, routes: Iterable[tuple[str, Backend]] = (), fallback: Backend | None = None
-    ) -> None:
-        self._routes = HostRoutes(routes)
-        self.fallback = fallback
-
-    def find(self, name: str) -> Backend | None:
-        """The backend for ``name``; None when it is not passed through."""
-        return self._routes.find(name)
-
-
-NO_BACKENDS = Backends()
+    send_proxy: str = "off"
 
 
 class RelayDestination(Destination):
@@ -78,6 +56,7 @@ class Relay:
         port: the port it came in by.
         backend: where it goes.
         server_name: what its ClientHello asked for; ``""`` = none.
+        alpn: the only protocol that it offered; ``b""`` where there is no such.
         unreachable: written to the downstream when the backend cannot be reached.
     """
 
@@ -87,6 +66,7 @@ class Relay:
         backend: Backend,
         *,
         server_name: str = "",
+        alpn: bytes = b"",
         unreachable: bytes = b"",
     ) -> None:
         self.port = port
@@ -94,6 +74,7 @@ class Relay:
         self._backend = backend
         self._first = b""
         self._server_name = server_name
+        self._alpn = alpn
         self._unreachable = unreachable
         self._attempt: Attempt | None = None
         self._far: _FarEnd | None = None
@@ -177,11 +158,7 @@ class Relay:
         self._attempt = None
         self._far = far = connection
         far.relay = self
-        header = b""
-        if self._backend.send_proxy:
-            header = proxy_header(
-                self._backend.send_proxy, self.transport.getPeer(), self.transport.getHost()
-            )
+        header = self._proxy_header()
         first, self._first = self._first, b""
         self._bytes_in += len(first)
         self.transport.registerProducer(self, True)
@@ -191,6 +168,15 @@ class Relay:
         self._touch()
         if not far.transport.unsent:
             self.transport.resumeProducing()
+
+    def _proxy_header(self) -> bytes:
+        """What tells the backend who the client is, if it wants to know."""
+        if self._backend.send_proxy == "off":
+            return b""
+        endpoints = endpoints_of(self.transport)
+        if self._backend.send_proxy == "v1":
+            return proxy_header_v1(endpoints)
+        return proxy_header_v2(endpoints, alpn=self._alpn, authority=self._server_name)
 
     def failed(self, error: ProxyError) -> None:
         """The backend cannot be reached."""
@@ -371,3 +357,9 @@ class _FarEnd:
 
     def stopProducing(self) -> None:
         """The connection is lost; ``connectionLost`` follows."""
+
+
+def endpoints_of(transport: Any) -> Endpoints:
+    """The ends of a downstream connection, for a PROXY header."""
+    peer, host = transport.getPeer(), transport.getHost()
+    return Endpoints(ip_address(peer.host), peer.port, ip_address(host.host), host.port)

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from revproxy.model.configuration import Timeouts
 from revproxy.model.seams import ChooseIdentity
-from revproxy.model.tls import UNRECOGNIZED_NAME, Alert, ClientHello, Identity
+from revproxy.model.tls import Alert, ClientHello, Identity
 from revproxy.net.deadlines import NEVER, Deadlines
 from revproxy.net.downstream import FIRST_REQUEST_SECS, Downstream, Summary
 from revproxy.net.relay import Relay
@@ -39,8 +39,7 @@ class ServerTls(TlsLayer):
         choose: decides which identity is served.
         accept: makes the upper protocol once the handshake is done; None closes in order.
         refused: told of refusals, with the log level and the reason.
-        passed: decides whether the connection is passed through instead, and where to: before
-            ``choose`` is asked, and again, with ``refused`` true, when that refuses the name.
+        passed: makes the relay of a connection that is passed through instead; asked first.
         deadlines: of the connection until then.
         timeouts: of the ClientHello and of the whole handshake, both from accept.
         hello_bytes: the largest ClientHello.
@@ -51,7 +50,7 @@ class ServerTls(TlsLayer):
         choose: ChooseIdentity,
         accept: Callable[[ServerTls], DownstreamUpper | None],
         refused: Callable[[ServerTls, str, str], None],
-        passed: Callable[[ServerTls, bool], Relay | None],
+        passed: Callable[[ServerTls], Relay | None],
         deadlines: Deadlines,
         timeouts: Timeouts,
         hello_bytes: int,
@@ -144,12 +143,11 @@ class ServerTls(TlsLayer):
         # Forgotten: it holds every certificate of its time, and the connection may last for days.
         choose, self._choose = self._choose, None
         assert choose is not None
-        if self._pass_through(refused=False):
+        if self._pass_through():
             return
         chosen = choose(hello)
         if isinstance(chosen, Alert):
-            if chosen.description != UNRECOGNIZED_NAME or not self._pass_through(refused=True):
-                self._alert(chosen, "warn")
+            self._alert(chosen, "warn")
             return
         self.identity = chosen
         timeouts = self._timeouts
@@ -158,9 +156,9 @@ class ServerTls(TlsLayer):
         flight, self._flight = self._flight, b""
         super()._not_flowing(flight)
 
-    def _pass_through(self, *, refused: bool) -> bool:
+    def _pass_through(self) -> bool:
         """Give the connection away with all that has been read of it, if it is to be passed."""
-        relay = self._passed(self, refused)
+        relay = self._passed(self)
         if relay is None:
             return False
         self._read_closed = True

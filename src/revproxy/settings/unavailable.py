@@ -6,7 +6,7 @@ with that answer and not as unknown, so that nobody looks for a slip that is non
 
 from __future__ import annotations
 
-PASSTHROUGH_IS_SERVED = False
+PASSTHROUGH_IS_SERVED = True
 """The switch of TLS passthrough, the PROXY protocol and TCP services.
 
 The file format and the model have them; while this is False their keys are refused all the same,
