@@ -67,7 +67,8 @@ class UploadTests(H2Case):
 class StallTests(H2Case):
     def test_room_that_is_of_no_use(self) -> None:
         """Room on a stream is no progress while the connection has none."""
-        stage, client = self.connect()
+        stage, client = self.connect(window=65535)
+        client.gives = False
         content = b"HTTP/1.1 200 OK\r\nContent-Length: 70000\r\n\r\n" + b"x" * 70_000
         replies = [client.request() for _ in range(2)]
         for up in [stage.upstream() for _ in replies]:
