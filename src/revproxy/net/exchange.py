@@ -100,12 +100,17 @@ class Exchange(OwnAnswers):
         connection = self._connection
         if connection is None or self.holding or self._upgrade:
             self._held.append(content)
-            self._held_bytes += len(content)
+            self._held_bytes += len(content) + PIECE_BYTES
             if self._held_bytes >= self._plan.limits.buffered_bytes:
                 self.front.hold(True)
         else:
             self._body_sent = True
             connection.send_body(content)
+
+    @property
+    def body_waits(self) -> bool:
+        """Whether what has come of the request body has not gone on."""
+        return bool(self._held)
 
     def end(self) -> None:
         """The request is complete."""
@@ -323,6 +328,9 @@ class Exchange(OwnAnswers):
         if connection is not None:
             connection.abandon()
 
+
+PIECE_BYTES = 64
+"""What a piece of a held body takes besides its bytes."""
 
 _SPECIAL_METHODS = frozenset((b"CONNECT", b"TRACE", b"OPTIONS"))
 

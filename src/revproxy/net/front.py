@@ -38,6 +38,10 @@ class Front(Protocol):
     identity: Identity | None
 
     @property
+    def read_bytes(self) -> int:
+        """How much is to be read of an upstream at once."""
+
+    @property
     def writer(self) -> Response:
         """Where the response goes."""
 

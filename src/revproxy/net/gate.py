@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from revproxy.policy.connection_limit import ConnectionLimit
+from revproxy.policy.connection_limit import UNLIMITED, ConnectionLimit
 
 EXHAUSTED_SECS = 1.0
 """For how long a port does not try again when there was no descriptor for a connection."""
@@ -21,6 +21,10 @@ HELD_SECS = 1.0
 
 QUIET_SECS = 10.0
 """One cause makes one record in this time."""
+
+
+FEWEST_STREAMS = 128
+"""So many requests of HTTP/2 at once each client may have."""
 
 
 class Accepting(Protocol):
@@ -42,6 +46,7 @@ class Gate:
 
     Attributes:
         emptied: called whenever the last connection has gone.
+        streams: requests of HTTP/2 under way.
     """
 
     def __init__(self, connections: ConnectionLimit[Any], reactor: Any) -> None:
@@ -51,6 +56,8 @@ class Gate:
         self._exhausted = 0
         self._asking = False
         self._quiet: dict[str, float] = {}
+        self._streams: dict[int, int] = {}
+        self.streams = 0
         self.emptied: Callable[[], None] = lambda: None
 
     @property
@@ -101,6 +108,32 @@ class Gate:
     def _has_room(self) -> bool:
         most = self._connections.most
         return not most or self._connections.total <= most - self.room
+
+    def enter_stream(self, key: int) -> bool:
+        """Count one more request of HTTP/2 under way; returns whether there may be one more.
+
+        A connection has many, and each may need a descriptor towards an upstream: of those that
+        there are for all, half may be taken so, and an eighth by one client.
+
+        Args:
+            key: of the client's address.
+        """
+        most = self._connections.most
+        mine = self._streams.get(key, 0)
+        if most:
+            for_one = max(FEWEST_STREAMS, most // 8)
+            if self.streams >= most // 2 or (mine >= for_one and key != UNLIMITED):
+                return False
+        self._streams[key] = mine + 1
+        self.streams += 1
+        return True
+
+    def leave_stream(self, key: int) -> None:
+        """One that has been counted has ended."""
+        self.streams -= 1
+        left = self._streams.pop(key) - 1
+        if left:
+            self._streams[key] = left
 
     def due(self, cause: str) -> bool:
         """Whether a record of ``cause`` may be written now."""

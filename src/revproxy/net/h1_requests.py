@@ -19,6 +19,7 @@ from revproxy.net.h1_response import ResponseWriter
 from revproxy.net.intake import Intake
 from revproxy.net.plan import ListenerPort, Plan
 from revproxy.net.stall import Stall
+from revproxy.net.transport import READ_BYTES
 from revproxy.net.tunnel import Tunnel
 from revproxy.policy.forwarded import Client, settle_peer
 from revproxy.wire.request_heads import RequestHeads
@@ -234,6 +235,11 @@ class H1Requests:
             self._body.stop(self._deadlines.now)
         elif self._body is not None:
             self._body.go_on(self._deadlines.now)
+
+    @property
+    def read_bytes(self) -> int:
+        """How much is read of an upstream at once."""
+        return READ_BYTES
 
     # What the answering half does
 

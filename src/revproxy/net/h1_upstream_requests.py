@@ -28,7 +28,7 @@ class H1UpstreamRequests:
     """
 
     __slots__ = ("_chunked_out", "_interim", "_left", "_method", "_out", "_pool", "_protocol",
-                 "_request_done", "_taken", "_timeout", "deadline", "exchange",
+                 "_request_done", "_socket", "_taken", "_timeout", "deadline", "exchange",
                  "transport")  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
@@ -45,6 +45,7 @@ class H1UpstreamRequests:
         self.deadline = NEVER
         self.exchange: Exchange | None = None
         self.transport: Any = None
+        self._socket: Any = None
 
     # From the exchange
 
@@ -60,6 +61,7 @@ class H1UpstreamRequests:
     ) -> None:
         """Send a request's head; :meth:`send_body` and :meth:`end` follow if it has a body."""
         self.exchange = exchange
+        self._socket.read_bytes = exchange.front.read_bytes
         self._protocol = protocol
         self._method = method
         self._left = None

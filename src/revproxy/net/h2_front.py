@@ -142,8 +142,11 @@ class H2Front(H2Requests):
         if self._leaving is not None:
             return
         h2 = self._h2
-        while not self.paused and (said := h2.take()):
+        if not self.paused and (said := h2.take()):
             self.transport.write(said)
+            if h2.more and not self.paused:
+                self._flush_due = True
+                self._deadlines.soon(self._flush)
         if not h2.streams and self._leaving is None:
             self._rest()
 

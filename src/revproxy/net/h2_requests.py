@@ -20,9 +20,10 @@ from revproxy.net.intake import Intake
 from revproxy.net.leaving import Leaving
 from revproxy.net.plan import ListenerPort, Plan
 from revproxy.net.stall import Stall
-from revproxy.policy.forwarded import Client, settle_peer
+from revproxy.policy.forwarded import Client, connection_key, settle_peer
 from revproxy.wire.h2.connection import H2Connection
 from revproxy.wire.h2.errors import H2ConnectionError
+from revproxy.wire.h2.frames import REFUSED_STREAM
 from revproxy.wire.h2.limits import H2Limits
 from revproxy.wire.h2.stream import Stream
 
@@ -37,11 +38,14 @@ class H2Requests:
         port: the port it came in by.
         peer: its peer's address.
         identity: the certificate that was presented.
+
+    Attributes:
+        key: of the client's address, by which its requests are counted.
     """
 
     __slots__ = ("_all", "_bodies", "_corked", "_deadlines", "_ending", "_flush_due", "_h2",
                  "_intake", "_leaving", "_opened", "_peer_address", "_plan", "_serving",
-                 "_stall", "deadline", "identity", "paused", "peer", "port",
+                 "_stall", "deadline", "identity", "key", "paused", "peer", "port",
                  "transport")  # fmt: skip
 
     def __init__(self, port: ListenerPort, peer: str, identity: Identity | None) -> None:
@@ -52,6 +56,7 @@ class H2Requests:
         self.transport: Any = None
         self._deadlines = port.deadlines
         self._peer_address = peer
+        self.key = connection_key(peer, port.router.plan.trusted)
         self._adopt(port.router.plan)
         self._h2 = H2Connection(self, H2Limits.of(self._plan.limits, connect_protocol=True))
         self._intake = Intake(None)
@@ -117,6 +122,12 @@ class H2Requests:
         if not self._serving:
             self._serving = True
             self.deadline = self._deadlines.now + CHECK_SECS
+        if not self.port.gate.enter_stream(self.key):
+            self._h2.reset(stream, REFUSED_STREAM)  # which the client may try again
+            if self.port.gate.due("h2_streams"):
+                record = (("client_ip", self._peer_address), ("limit", "h2_streams"))
+                plan.log.record("warn", "CONNECTION_LIMIT", record)
+            return
         stream.owner = owner = H2Stream(self, self._h2, stream, plan)
         owner.begin(head)
 

@@ -15,6 +15,7 @@ from revproxy.net.body_pace import BodyPace
 from revproxy.net.deadlines import NEVER
 from revproxy.net.exchange import Exchange
 from revproxy.net.plan import ListenerPort, Plan
+from revproxy.net.transport import READ_BYTES
 from revproxy.net.tunnel import Tunnel
 from revproxy.policy.forwarded import Client
 from revproxy.policy.rate_limit import retry_after
@@ -22,6 +23,9 @@ from revproxy.wire.h2.connection import H2Connection
 from revproxy.wire.h2.frames import CANCEL, INTERNAL_ERROR
 from revproxy.wire.h2.response import own_response
 from revproxy.wire.h2.stream import Stream
+
+LEAST_READ_BYTES = 16384
+"""The least that is read of an upstream at once."""
 
 if TYPE_CHECKING:
     from revproxy.net.h2_requests import H2Requests
@@ -58,7 +62,7 @@ class H2Stream:
         self._pace: BodyPace | None = None
         self._held = False
         self._owed = 0
-        self._seen = (0, 0)
+        self._seen = 0
         self._unmoved_since = 0.0
 
     # From the connection
@@ -95,9 +99,10 @@ class H2Stream:
     def body(self, content: bytes) -> None:
         """A part of the request body."""
         exchange, pace = self.exchange, self._pace
-        if exchange is None:
-            return
         size = len(content)
+        if exchange is None:
+            self._h2.consumed(self._stream, size)
+            return
         if pace is not None:
             pace.received += size
             pace.last = self.port.deadlines.now
@@ -106,7 +111,8 @@ class H2Stream:
                 return
         exchange.body(content)
         self._owed += size
-        self._give_back()
+        if not exchange.body_waits:
+            self._give_back()
 
     def end(self) -> None:
         """The request is complete."""
@@ -145,7 +151,7 @@ class H2Stream:
         Unless it is ``excused``: what it waits for is not its own window.
         """
         stream = self._stream
-        seen = stream.queued, stream.window
+        seen = stream.queued
         if excused or not stream.queued or seen != self._seen:
             self._seen = seen
             self._unmoved_since = now
@@ -172,6 +178,11 @@ class H2Stream:
         return isinstance(self.exchange, Tunnel)
 
     # From the exchange
+
+    @property
+    def read_bytes(self) -> int:
+        """How much is read of an upstream at once: less when many streams may have to hold it."""
+        return max(LEAST_READ_BYTES, READ_BYTES // (len(self._h2.streams) or 1))
 
     @property
     def writer(self) -> H2Stream:
@@ -228,9 +239,9 @@ class H2Stream:
         if held is not self._held:
             self._held = held
             self.wait(held)
-            if self._owed and not held:
-                self._give_back()
-                self.flush()
+        if self._owed and not held:
+            self._give_back()
+            self.flush()
 
     def wait(self, waiting: bool) -> None:
         """Let the clocks of the request body stand still, or run."""
@@ -261,5 +272,9 @@ class H2Stream:
 
     def _over(self) -> None:
         """The exchange has ended."""
-        self.exchange = None
+        if self.exchange is not None:
+            self.exchange = None
+            self.port.gate.leave_stream(self._front.key)
+        self._held = False
+        self._give_back()
         self._forget_body()

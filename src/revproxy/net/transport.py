@@ -50,10 +50,12 @@ class EagerMixin(_Connection):  # type: ignore[misc]
     Attributes:
         taken: bytes that the kernel has taken so far, to tell a stalled peer from a slow one.
         high_water: queued bytes above which a registered producer is paused.
+        read_bytes: the most that one read takes.
     """
 
     disconnecting: int
     taken = 0
+    read_bytes = READ_BYTES
     high_water = 65536
 
     @property
@@ -119,7 +121,7 @@ class EagerMixin(_Connection):  # type: ignore[misc]
     def doRead(self) -> Exception | None:
         """Read once. File descriptors sent along on a UNIX socket are not accepted."""
         try:
-            data = self.socket.recv(READ_BYTES)
+            data = self.socket.recv(self.read_bytes)
         except BlockingIOError:
             return None
         except OSError:

@@ -32,11 +32,12 @@ class Tunnel:
     Attributes:
         deadline: see ``Deadlines``.
         holding: never: for who asks an exchange.
+        body_waits: likewise.
         trailers: likewise none.
     """
 
     __slots__ = ("_bytes_in", "_bytes_out", "_connection", "_deadlines", "_idle_secs", "_record",
-                 "deadline", "front", "head", "holding", "trailers")  # fmt: skip
+                 "body_waits", "deadline", "front", "head", "holding", "trailers")  # fmt: skip
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class Tunnel:
         self.front = front
         self.head = head
         self.holding = False
+        self.body_waits = False
         self.trailers: list[Field] = []
         self._connection: UpstreamConnection | None = connection
         self._deadlines = deadlines

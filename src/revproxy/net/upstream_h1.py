@@ -99,6 +99,7 @@ class UpstreamH1(H1UpstreamRequests):
     def makeConnection(self, transport: Any) -> None:
         """Connected, and verified where it is TLS."""
         self.transport = transport
+        self._socket = getattr(transport, "transport", transport)  # under TLS, or itself
         self.usable = True
         self._pool.open += 1
         self._pool.made += 1

@@ -119,7 +119,7 @@ class Receiving(Sending):
         """More has come of a request that has had its response; it may be the last of it."""
         if end:
             del self._unfinished[identifier]
-            self._reset_lately[identifier] = None
+            self._remember_reset(identifier)
 
     def _begin(self, identifier: int, lines: list[Line], size: int, *, end: bool) -> None:
         stream = Stream(identifier, self._initial_window)

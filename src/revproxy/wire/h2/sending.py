@@ -31,6 +31,12 @@ from revproxy.wire.h2.stream import Receiver, Stream
 BYTES_AT_ONCE: Final = 262144
 """Held bytes that leave with one ``take``."""
 
+FRAME_COST: Final = 1024
+"""What a frame of a held body counts for besides its bytes, as many small ones take their time."""
+
+SMALL: Final = 4096
+"""Pieces of a held body below this are joined."""
+
 FULL_STREAMS: Final = 4
 """What all streams of a connection hold is as much as so many of them may; then every stream is
 full that holds anything, so that many streams cost little more than a few."""
@@ -79,8 +85,8 @@ class Sending:
         return b"".join(out)
 
     def send_interim(self, stream: Stream, head: ResponseHead) -> None:
-        """Send a 1xx."""
-        if stream.sending:
+        """Send a 1xx; it is left out while the transport takes nothing."""
+        if stream.sending and not self.held:
             self._send_block(stream, interim_block(head), end=False)
 
     def send_head(self, stream: Stream, head: ResponseHead) -> None:
@@ -177,6 +183,11 @@ class Sending:
             if len(self._unfinished) > REMEMBERED_RESETS:
                 self._give_up(next(iter(self._unfinished)))
 
+    @property
+    def more(self) -> bool:
+        """Whether another :meth:`take` would have something of what is held."""
+        return bool(self._turns) and self._window > 0 and not self.held
+
     def give_up_unfinished(self) -> None:
         """Cancel requests that have had their response since the last time but one.
 
@@ -216,6 +227,10 @@ class Sending:
 
     def _say_reset(self, identifier: int, code: int) -> None:
         self._out.append(rst_stream(identifier, code))
+        self._remember_reset(identifier)
+
+    def _remember_reset(self, identifier: int) -> None:
+        """What may still come on a stream that is over is ignored, for so many streams."""
         lately = self._reset_lately
         lately[identifier] = None
         if len(lately) > REMEMBERED_RESETS:
@@ -265,8 +280,11 @@ class Sending:
     def _hold(self, stream: Stream, content: bytes, *, ending: bool) -> None:
         if stream.queue is None:
             stream.queue = deque()
-        stream.queue.append(content)
         size = len(content)
+        if stream.queue and size < SMALL and len(stream.queue[-1]) < SMALL:
+            stream.queue[-1] = b"".join((stream.queue[-1], content))
+        else:
+            stream.queue.append(content)
         stream.queued += size
         self._held_bytes += size
         if ending:
@@ -293,7 +311,7 @@ class Sending:
             stream = turns.popleft()
             stream.scheduled = False
             if stream.queued and stream.window > 0:
-                budget -= self._send_turn(stream)
+                budget -= self._send_turn(stream) + FRAME_COST
                 self._schedule(stream)
 
     def _send_turn(self, stream: Stream) -> int:
@@ -306,7 +324,9 @@ class Sending:
             queue.popleft()
         else:
             view = memoryview(content)
-            content, queue[0] = view[:size], view[size:]
+            content, rest = view[:size], view[size:]
+            # A part keeps the whole alive: what is left is copied before that is twice as much.
+            queue[0] = bytes(rest) if 2 * len(rest) < len(view.obj) else rest  # type: ignore[arg-type]
         stream.queued -= size
         self._held_bytes -= size
         last = not queue and stream.ending
