@@ -167,7 +167,7 @@ class Workshop:
             tls=site.upstream_scheme == "https",
             connect_secs=site.upstream_connect_timeout_secs,
             request_secs=site.upstream_request_timeout_secs,
-            keepalive=site.upstream_keepalive,
+            keepalive=site.upstream_keepalive if site.send_proxy == "off" else 0,
             idle_secs=site.upstream_idle_secs,
             head_bytes=limits.upstream_head_bytes,
             interim=limits.interim_responses,
@@ -191,6 +191,7 @@ class Workshop:
             listeners=None if site.listeners is None else frozenset(site.listeners),
             log_file=site.log_file_path,
             upgrades=frozenset(protocol.encode() for protocol in site.upgrades),
+            send_proxy=site.send_proxy,
         )
 
     def _passed_routes(

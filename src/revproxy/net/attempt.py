@@ -90,11 +90,13 @@ class Attempt(ClientFactory):
     Args:
         destination: where to.
         waiting: who wants it, and is told.
+        first: sent as soon as TCP is connected, before any TLS.
     """
 
     noisy = False
 
-    def __init__(self, destination: Destination, waiting: Waiting) -> None:
+    def __init__(self, destination: Destination, waiting: Waiting, first: bytes = b"") -> None:
+        self._first = first
         self._destination = destination
         self._waiting: Waiting | None = waiting
         self._left: list[str] = []
@@ -178,6 +180,7 @@ class Attempt(ClientFactory):
             self._context(),
             self._destination.address.host,
             lambda error: self._failed(error) if self._tls is tls else None,
+            self._first,
         )
         return tls
 
@@ -201,6 +204,8 @@ class Attempt(ClientFactory):
         if waiting is None:
             connection.close()
         else:
+            if self._first and not self._destination.tls:
+                connection.transport.write(self._first)
             waiting.attached(connection)
 
     def _failed(self, error: ProxyError) -> None:

@@ -8,6 +8,7 @@ know HTTP versions and bytes on the wire beyond the request head it sends.
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from revproxy.errors import BadResponse, ProxyError
@@ -21,6 +22,7 @@ from revproxy.policy.forwarded import settle_forwarded
 from revproxy.policy.outcome import CLIENT_CLOSED, may_retry
 from revproxy.policy.upgrade import Upgrade, upgrade_of
 from revproxy.policy.upstream_request import upstream_request_head
+from revproxy.wire.proxy_protocol import Endpoints, proxy_header_v1, proxy_header_v2
 
 if TYPE_CHECKING:
     from revproxy.net.attempt import Attempt
@@ -93,7 +95,7 @@ class Exchange(OwnAnswers):
             if head.expect_continue and head.content_length and not self._upgrade:
                 self.holding = True
                 self.front.wait(True)
-            self._attempt = route.pool.acquire(self)
+            self._attempt = route.pool.acquire(self, first=self._first_bytes(route))
 
     def body(self, content: bytes) -> None:
         """A part of the request body."""
@@ -270,8 +272,10 @@ class Exchange(OwnAnswers):
             retried=self._retried,
         ):
             self._retried = True
-            assert self._route is not None
-            self._attempt = self._route.pool.acquire(self, fresh=True)
+            route = self._route
+            assert route is not None
+            first = self._first_bytes(route)
+            self._attempt = route.pool.acquire(self, fresh=True, first=first)
         else:
             self._upstream_error(error)
             self._answer(error.status, error=error.reason)
@@ -308,6 +312,16 @@ class Exchange(OwnAnswers):
             mine = {name.lower() for name, _ in self._fields}
             head.fields = [field for field in head.fields if field[0].lower() not in mine]
             head.fields += self._fields
+
+    def _first_bytes(self, route: Route) -> bytes:
+        """What tells the upstream by a PROXY header who the client is; its port is not known."""
+        if route.send_proxy == "off":
+            return b""
+        port = self.front.port
+        client, here = ip_address(self._client.address), ip_address(port.bind_addr)
+        endpoints = Endpoints(client, 0, here, port.https_port)
+        write = proxy_header_v1 if route.send_proxy == "v1" else proxy_header_v2
+        return write(endpoints)
 
     def _send_held(self, connection: UpstreamConnection) -> None:
         held, self._held = self._held, []

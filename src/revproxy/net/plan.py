@@ -30,6 +30,7 @@ class Route:
         listeners: bind addresses of the listeners that serve it; None = all.
         log_file: gets the site's REQUEST records too.
         upgrades: what its connections may become, in lower case.
+        send_proxy: the PROXY header that upstream connections begin with, or ``off``.
         passed: its TLS is not ended here: there is nothing to serve behind ours.
         plain: requests on a plain port are proxied, and not redirected.
     """
@@ -39,6 +40,7 @@ class Route:
     listeners: frozenset[str] | None = None
     log_file: str | None = None
     upgrades: frozenset[bytes] = frozenset()
+    send_proxy: str = "off"
     passed: bool = False
     plain: bool = False
 

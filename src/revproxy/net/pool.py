@@ -83,23 +83,26 @@ class Pool(Destination):
         self._idle: list[UpstreamH1] = []
         self._closing = False
 
-    def acquire(self, exchange: Waiting, *, fresh: bool = False) -> Attempt | None:
+    def acquire(
+        self, exchange: Waiting, *, fresh: bool = False, first: bytes = b""
+    ) -> Attempt | None:
         """Give ``exchange`` a connection, at once or later.
 
         Args:
             exchange: is called back, perhaps before this returns.
             fresh: only a new connection will do.
+            first: what a new connection is to begin with; only a new one will do then.
 
         Returns:
             the attempt that it waits for, to be cancelled when it is not wanted any more.
         """
-        if not fresh:
+        if not fresh and not first:
             while self._idle:
                 connection = self._idle.pop()
                 if connection.usable:
                     exchange.attached(connection)
                     return None
-        attempt = Attempt(self, exchange)
+        attempt = Attempt(self, exchange, first)
         attempt.begin()
         return attempt
 

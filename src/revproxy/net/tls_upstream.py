@@ -25,6 +25,7 @@ class ClientTls(TlsLayer):
         context: a client context that verifies.
         name: sent as SNI and checked; an IP address is checked against IP SANs.
         failed: told instead of ``upper`` when the handshake fails.
+        first: sent before the ClientHello.
     """
 
     def __init__(
@@ -33,16 +34,20 @@ class ClientTls(TlsLayer):
         context: TlsContext,
         name: str,
         failed: Callable[[ProxyError], None],
+        first: bytes = b"",
     ) -> None:
         super().__init__()
         self.upper = upper
         self._context = context
         self._name = name
         self._report = failed
+        self._first = first
 
     def makeConnection(self, transport: Any) -> None:
         """Send the ClientHello."""
         super().makeConnection(transport)
+        if self._first:
+            transport.write(self._first)
         self._begin(self._context, server=False, name=self._name)
         self._handshake()
 
