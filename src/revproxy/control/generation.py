@@ -170,7 +170,7 @@ class Generations:
             generation.most_connections, limits.max_connections_per_ip
         )
         for transport in promoted:
-            transport.resumeProducing()
+            transport.admit()
         self.gate.left()
         self._answering.keep(cache_dirs(all_wanted(generation.configuration)))
         self.router.plan = generation.compiled.plan

@@ -25,10 +25,10 @@ from revproxy.model.configuration import (
 )
 from revproxy.model.seams import AccessLog, AnswerChallenge
 from revproxy.model.tls import TlsContext
+from revproxy.net.backend import Backend, RelayDestination
 from revproxy.net.deadlines import Deadlines
 from revproxy.net.plan import Plan, Route
 from revproxy.net.pool import Pool, PoolSettings
-from revproxy.net.relay import Backend, RelayDestination
 from revproxy.net.transport import ALL_DESCRIPTORS
 from revproxy.policy.rate_limit import TokenBuckets, rate_limit_fields
 from revproxy.policy.routing import HostRoutes
