@@ -144,6 +144,9 @@ class FakeConnection(EagerMixin, Connection):  # type: ignore[misc]
     def getPeer(self) -> IPv4Address:
         return IPv4Address("TCP", self._host, 50000)
 
+    def getHost(self) -> IPv4Address:
+        return IPv4Address("TCP", "192.0.2.9", 443)
+
     def connectionLost(self, reason: Failure) -> None:
         self.ended = "aborted" if reason.check(error.ConnectionAborted) else "closed"
         super().connectionLost(reason)

@@ -22,6 +22,8 @@ from revproxy.net.h1_front import H1Front
 from revproxy.net.h2_front import H2Front
 from revproxy.net.plan import ListenerPort, Plan, ResourceRouter, Route
 from revproxy.net.pool import Pool, PoolSettings
+from revproxy.net.proxy_intake import ProxyIntake
+from revproxy.net.relay import Relay
 from revproxy.net.tls_downstream import ServerTls
 from revproxy.policy.connection_limit import ConnectionLimit
 from revproxy.policy.rate_limit import TokenBuckets
@@ -207,7 +209,7 @@ class Peer:
     @property
     def is_downstream(self) -> bool:
         """Whether this is a downstream."""
-        return isinstance(self.protocol, H1Front | H2Front | ServerTls)
+        return isinstance(self.protocol, H1Front | H2Front | ProxyIntake | Relay | ServerTls)
 
     @property
     def reading(self) -> bool:

@@ -188,6 +188,7 @@ class ServerCase(TlsCase):
             self.choose,
             lambda _: self.upper,
             lambda _, level, reason: self.refusals.append((level, reason)),
+            lambda _: None,
             self.deadlines,
             Timeouts(),
             HELLO_BYTES,

@@ -33,7 +33,7 @@ class Accepted:
     def pauseProducing(self) -> None:
         self.reading = False
 
-    def resumeProducing(self) -> None:
+    def admit(self) -> None:
         self.reading = True
 
     def give_way(self) -> bool:

@@ -61,13 +61,6 @@ upstream = "127.0.0.1:8080"
 
 UNAVAILABLE: dict[str, tuple[tuple[Step, ...], str]] = {
     "policies": ((), "policy"),
-    "passthrough": ((), "streams"),
-    "passthrough, timeouts": (("timeouts",), "proxy_header_secs"),
-    "passthrough, listener": (
-        ("listeners", 0),
-        "default_passthrough proxy_protocol passthrough",
-    ),
-    "passthrough, site": (("listeners", 0, "sites", 0), "send_proxy"),
     "upstreams": (
         ("listeners", 0, "sites", 0),
         "upstreams balance max_connections queue when_none_healthy retries retry_budget "

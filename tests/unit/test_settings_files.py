@@ -234,7 +234,8 @@ class IncludeTests(FileTestCase):
                 "sites-enabled/a.toml: include: an included file cannot include others",
                 "sites-enabled/a.toml: body: belongs in the main file: "
                 "an included one holds only [[sites]] and [[listeners]]",
-                "sites-enabled/a.toml: streams: not available yet (passthrough)",
+                "sites-enabled/a.toml: streams: belongs in the main file: "
+                "an included one holds only [[sites]] and [[listeners]]",
                 'sites-enabled/a.toml: site: unknown key, did you mean "sites"?',
             ],
         )

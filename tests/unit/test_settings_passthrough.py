@@ -10,7 +10,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from revproxy.model.address import UpstreamAddress
 from revproxy.model.configuration import Listener, Passthrough, Stream
-from revproxy.settings import unavailable
 from tests.support.configurations import changed, minimal, mistakes, read, without
 
 BACKEND = {"hosts": ["cloud.example.org"], "upstream": "192.0.2.11:443"}
@@ -52,13 +51,6 @@ send_proxy = "off"
 """The keys as they are documented."""
 
 
-class SwitchedTestCase(SynchronousTestCase):
-    """With passthrough served."""
-
-    def setUp(self) -> None:
-        self.patch(unavailable, "PASSTHROUGH_IS_SERVED", True)
-
-
 def passing(*tables: dict[str, Any], **keys: Any) -> dict[str, Any]:
     """The minimal document whose listener passes ``tables`` on and has ``keys``."""
     document = minimal()
@@ -80,25 +72,8 @@ def streaming(*tables: dict[str, Any]) -> dict[str, Any]:
     return minimal() | {"streams": list(tables)}
 
 
-class SwitchTests(SynchronousTestCase):
-    """While nobody serves them."""
-
-    def test_refused(self) -> None:
-        """Every key is refused where it stands, and what is in it is not looked at."""
-        self.assertEqual(
-            mistakes(DOCUMENTED),
-            [
-                f"{place}: not available yet (passthrough)"
-                for place in (
-                    "timeouts.proxy_header_secs",
-                    "listeners[0].default_passthrough",
-                    "listeners[0].proxy_protocol",
-                    "listeners[0].passthrough",
-                    "listeners[0].sites[0].send_proxy",
-                    "streams",
-                )
-            ],
-        )
+class AbsentTests(SynchronousTestCase):
+    """Without any of the keys."""
 
     def test_defaults_pass_nothing_on(self) -> None:
         """A configuration without them is what it was."""
@@ -110,7 +85,7 @@ class SwitchTests(SynchronousTestCase):
         self.assertEqual(configuration.timeouts.proxy_header_secs, 3)
 
 
-class ValueTests(SwitchedTestCase):
+class ValueTests(SynchronousTestCase):
     """Keys by themselves."""
 
     def listener(self, *tables: dict[str, Any], **keys: Any) -> Listener:
@@ -267,7 +242,7 @@ class ValueTests(SwitchedTestCase):
         self.assertEqual(len(read(minimal(), included=included).listeners[1].passthrough), 1)
 
 
-class HostRuleTests(SwitchedTestCase):
+class HostRuleTests(SynchronousTestCase):
     """Who else claims a host."""
 
     def test_twice(self) -> None:
@@ -358,7 +333,7 @@ class HostRuleTests(SwitchedTestCase):
         )
 
 
-class ListenerRuleTests(SwitchedTestCase):
+class ListenerRuleTests(SynchronousTestCase):
     """What a listener needs."""
 
     def test_no_site(self) -> None:
@@ -388,7 +363,7 @@ class ListenerRuleTests(SwitchedTestCase):
         self.assertEqual(mistakes(passing(BACKEND, http_port=0)), [])
 
 
-class StreamRuleTests(SwitchedTestCase):
+class StreamRuleTests(SynchronousTestCase):
     """Where streams listen."""
 
     def test_ports(self) -> None:

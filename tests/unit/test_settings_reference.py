@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from revproxy.settings import reference, reference_text, unavailable
+from revproxy.settings import reference, reference_text
 from revproxy.settings.document import Node, Problems
 from revproxy.settings.fields import above_zero, one_of, seconds, whole
 from revproxy.settings.names import bind_address, network
@@ -22,7 +22,7 @@ from tests.support.configurations import mistakes, read
 def keys() -> Iterator[tuple[reference.Table, str, Read[Any]]]:
     """Every key of every table that is served, with its reader."""
     for table in reference.tables():
-        for key, reader in table.section.accepted.items():
+        for key, reader in table.section.readers.items():
             yield table, key, reader
 
 
@@ -90,6 +90,7 @@ class PageTests(SynchronousTestCase):
                 "`[[listeners.tls.certificates]]`",
                 "`[listeners.tls.acme_eab]`",
                 "`[[listeners.sites]]`",
+                "`[[listeners.passthrough]]`",
                 "`[[sites]]`",
             ],
         )
@@ -129,7 +130,7 @@ class PageTests(SynchronousTestCase):
     def test_unavailable_keys(self) -> None:
         """A key that is not available yet stands in the last part and in no table."""
         tables, _, closing = reference.page().partition("## Not available yet")
-        for key in ("proxy_header_secs", "streams", "routes", "upstreams"):
+        for key in ("compress", "deny", "routes", "upstreams"):
             self.assertNotIn(f"`{key}`", tables)
             self.assertEqual(closing.count(f"`{key}`"), 1, key)
 
@@ -151,23 +152,3 @@ class PageTests(SynchronousTestCase):
             if "=" in line:
                 rest = "\n".join(lines[:index] + lines[index + 1 :])
                 self.assertNotEqual(mistakes(rest), [], line)
-
-
-class PassthroughPageTests(SynchronousTestCase):
-    """The page as it will be once passthrough is served."""
-
-    test_ranges = WordsTests.test_ranges
-    test_every_key_has_a_meaning = PageTests.test_every_key_has_a_meaning
-    test_defaults_are_toml = PageTests.test_defaults_are_toml
-
-    def setUp(self) -> None:
-        self.patch(unavailable, "PASSTHROUGH_IS_SERVED", True)
-
-    def test_tables(self) -> None:
-        """Its tables are told, and its keys no longer among the unavailable ones."""
-        titles = {table.title for table in reference.tables()}
-        self.assertLessEqual({"`[[listeners.passthrough]]`", "`[[streams]]`"}, titles)
-        told, _, closing = reference.page().partition("## Not available yet")
-        for key in ("streams", "proxy_header_secs", "proxy_protocol", "send_proxy"):
-            self.assertIn(f"`{key}`", told)
-            self.assertNotIn(f"`{key}`", closing)

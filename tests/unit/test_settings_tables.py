@@ -20,7 +20,6 @@ from revproxy.model.configuration import (
     Timeouts,
     TlsSettings,
 )
-from revproxy.settings import unavailable
 from tests.support.configurations import Step, changed, minimal, mistakes, read, without
 
 
@@ -108,7 +107,6 @@ class DefaultTests(SynchronousTestCase):
 
     def test_every_key_with_its_default_spelled_out(self) -> None:
         """Writing the defaults down changes nothing."""
-        self.patch(unavailable, "PASSTHROUGH_IS_SERVED", True)
         document = minimal()
         for name, model in (("logging", Logging), ("timeouts", Timeouts), ("limits", Limits)):
             fields = attrs.asdict(model())

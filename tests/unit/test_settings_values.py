@@ -10,7 +10,6 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from revproxy.model.configuration import Timeouts
-from revproxy.settings import unavailable
 from revproxy.settings.units import size_in_bytes
 from tests.support.configurations import Step, changed, minimal, mistakes, read
 
@@ -62,7 +61,6 @@ class TypeTests(SynchronousTestCase):
 
     def test_seconds(self) -> None:
         """Durations are finite numbers above 0, of at most a day, and no strings."""
-        self.patch(unavailable, "PASSTHROUGH_IS_SERVED", True)
         for path in SECONDS:
             for good in (1, 0.25, 86400):
                 self.assertEqual(mistakes(changed(*path, to=good)), [], path)

@@ -66,7 +66,7 @@ class Generations:
         connections: the open ones.
         gate: of all ports.
         tls_ports: of the listeners, by address and port; they are told of new certificates.
-        ports: of the listeners, with their addresses.
+        ports: of the listeners, with the address and https port of each.
         adopted: called after each swap.
         failed: told of the files of certificates that cannot be used, of each once.
 
@@ -96,7 +96,7 @@ class Generations:
         self.connections = connections
         self.gate = gate
         self.tls_ports: dict[tuple[str, int], TlsPort] = {}
-        self.ports: list[tuple[str, TlsPort | PlainPort]] = []
+        self.ports: list[tuple[tuple[str, int], TlsPort | PlainPort]] = []
         self.current = self._built(configuration, 1, None, {})
         self.router = ResourceRouter(self.current.compiled.plan)
         self.adopt(self.current)
@@ -170,7 +170,7 @@ class Generations:
             generation.most_connections, limits.max_connections_per_ip
         )
         for transport in promoted:
-            transport.resumeProducing()
+            transport.admit()
         self.gate.left()
         self._answering.keep(cache_dirs(all_wanted(generation.configuration)))
         self.router.plan = generation.compiled.plan
@@ -207,9 +207,12 @@ class Generations:
         generation = self.current
         for where, port in self.tls_ports.items():
             port.passed = generation.compiled.passed[where]
-        senders = {one.bind_addr: one.proxy_protocol for one in generation.configuration.listeners}
-        for address, each in self.ports:
-            each.senders = senders[address]
+        senders = {
+            (one.bind_addr, one.https_port): one.proxy_protocol
+            for one in generation.configuration.listeners
+        }
+        for where, each in self.ports:
+            each.senders = senders[where]
 
     def _present(self, certificates: Certificates) -> None:
         for where, port in self.tls_ports.items():

@@ -163,11 +163,11 @@ class Proxy(MultiService):
                 ListenerPort(*shared, True, address, https), self.answering.before(choose)
             )
             self.generations.tls_ports[address, https] = secure
-            self.generations.ports.append((address, secure))
+            self.generations.ports.append(((address, https), secure))
             services.append(PortService(self.reactor, address, https, secure, *limits))
             if listener.http_port:
                 plain = PlainPort(ListenerPort(*shared, False, address, https))
-                self.generations.ports.append((address, plain))
+                self.generations.ports.append(((address, https), plain))
                 services.append(
                     PortService(self.reactor, address, listener.http_port, plain, *limits)
                 )

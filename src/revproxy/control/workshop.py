@@ -25,10 +25,10 @@ from revproxy.model.configuration import (
 )
 from revproxy.model.seams import AccessLog, AnswerChallenge
 from revproxy.model.tls import TlsContext
+from revproxy.net.backend import Backend, RelayDestination
 from revproxy.net.deadlines import Deadlines
 from revproxy.net.plan import Plan, Route
 from revproxy.net.pool import Pool, PoolSettings
-from revproxy.net.relay import Backend, RelayDestination
 from revproxy.net.transport import ALL_DESCRIPTORS
 from revproxy.policy.rate_limit import TokenBuckets, rate_limit_fields
 from revproxy.policy.routing import HostRoutes
@@ -200,14 +200,15 @@ class Workshop:
         """The routes on the plain ports of hosts whose TLS is passed through."""
         for listener in configuration.listeners:
             for one in listener.passthrough:
-                upstream = one.http_upstream or one.upstream
+                plain = one.http_upstream is not None
                 stand_in = Site(
                     host="",
-                    upstream=upstream,
+                    upstream=one.http_upstream or one.upstream,
                     upstream_connect_timeout_secs=one.connect_timeout_secs,
                 )
-                route = self._route(stand_in, configuration.limits, pools)
-                route = evolve(route, passed=True, plain=one.http_upstream is not None)
+                # A pool that only redirects stand before is none that anybody is told of.
+                route = self._route(stand_in, configuration.limits, pools if plain else {})
+                route = evolve(route, passed=True, plain=plain)
                 for host in one.hosts:
                     yield host, route
 

@@ -73,12 +73,14 @@ class Timeouts:
     request_head_secs: float = described("a request head, from its first byte: 408", 10.0)
     request_body_secs: float = described("between two bytes of a request body: 408", 30.0)
     response_write_secs: float = described(
-        "for how long the downstream may take nothing of a response", 60.0
+        "for how long the downstream may take nothing of a response, and either side nothing of "
+        "what is passed on to it",
+        60.0,
     )
     keepalive_secs: float = described("an idle downstream connection", 75.0)
     upgraded_idle_secs: float = described(
-        "for how long nothing may come either way through a WebSocket or another upgraded "
-        "connection",
+        "for how long nothing may come either way through a WebSocket, another upgraded "
+        "connection, or one that is passed on",
         3600.0,
     )
     proxy_header_secs: float = described(

@@ -21,8 +21,8 @@ class Summary:
         client: the address of its peer.
         secure: whether it came in by a TLS port.
         server_name: the name that its handshake asked for; ``""`` = none.
-        state: ``handshake``, ``idle``, ``head``, ``body``, ``response``, ``upgraded`` or
-            ``closing``.
+        state: ``proxy header``, ``handshake``, ``passing``, ``idle``, ``head``, ``body``,
+            ``response``, ``upgraded`` or ``closing``.
         opened: when it was accepted, in seconds of the monotonic clock.
         host: of the request under way; ``""`` = none.
         method: likewise.

@@ -7,22 +7,22 @@ chosen.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import ip_address
 from typing import Any
 
 from twisted.internet.protocol import Factory
 
 from revproxy.model.configuration import IPNetwork
 from revproxy.model.seams import ChooseIdentity
+from revproxy.net.backend import Backend
 from revproxy.net.gate import Accepting
 from revproxy.net.h1_front import H1Front
 from revproxy.net.h2_front import H2Front
 from revproxy.net.plan import ListenerPort
 from revproxy.net.proxy_intake import ProxyIntake
-from revproxy.net.relay import Backend, Relay
+from revproxy.net.relay import Relay
 from revproxy.net.tls_downstream import ServerTls
 from revproxy.policy.connection_limit import UNLIMITED, Admission
-from revproxy.policy.forwarded import connection_key, is_trusted
+from revproxy.policy.forwarded import connection_key, is_trusted, normal_address
 from revproxy.policy.sni_routes import SniRoutes
 
 
@@ -57,38 +57,42 @@ class _Port(Factory):
 
     def buildProtocol(self, addr: Any) -> Any:
         """The protocol of an accepted connection; None closes it at once."""
-        if self.senders and is_trusted(ip_address(addr.host), self.senders):
-            secs = self._port.router.plan.timeouts.proxy_header_secs
-            return ProxyIntake(
-                self._port.deadlines,
-                secs,
-                self._settled,
-                self._no_header,
-                secure=self._port.secure,
-            )
-        key = connection_key(addr.host, self._port.router.plan.trusted)
-        if self._port.connections.next(key) is not Admission.REFUSED:
+        port = self._port
+        if self.senders and is_trusted(normal_address(addr.host), self.senders):
+            if port.connections.next(UNLIMITED) is not Admission.REFUSED:
+                secs = port.router.plan.timeouts.proxy_header_secs
+                return ProxyIntake(
+                    port.deadlines, secs, self._settled, self._no_header, secure=port.secure
+                )
+        elif port.connections.next(self._key(addr.host)) is not Admission.REFUSED:
             return self._protocol(addr.host)
         self._say_refused(addr.host)
         return None
 
-    def _settled(self, transport: Any) -> Any:
-        """The protocol of a connection whose PROXY header has come; None closes it at once.
+    def _settled(self, transport: Any, rest: bytes, *, relayed: bool) -> bool:
+        """Go on with a connection whose PROXY header has come; False if it is one too many.
 
-        From now on it counts as its client's, not as its sender's.
+        If it is relayed for a client it counts as that one's from now on, and may have to wait
+        like any other: so does the ``rest`` that has been read of it.
         """
         host = transport.client[0]
-        key = connection_key(host, self._port.router.plan.trusted)
-        connections = self._port.connections
-        connections.leave(transport.limit_key, transport)
-        admission = connections.next(key)
-        transport.limit_key = key
-        if connections.enter(key, transport) is Admission.WAITING:
-            transport.pauseProducing()
-        if admission is not Admission.REFUSED:
-            return self._protocol(host)
-        self._say_refused(host)
-        return None
+        admission = Admission.SERVED
+        if relayed:
+            key = self._key(host)
+            admission = self._port.connections.move(transport.limit_key, transport, key)
+            if admission is Admission.REFUSED:
+                self._say_refused(host)
+                return False
+            transport.limit_key = key
+        transport.protocol = following = self._protocol(host)
+        if admission is Admission.WAITING:
+            self._let_wait(transport)
+        following.makeConnection(transport)
+        if rest and admission is Admission.WAITING:
+            transport.at_admission += (lambda: following.dataReceived(rest),)
+        elif rest:
+            following.dataReceived(rest)
+        return True
 
     def _no_header(self, transport: Any, reason: str) -> None:
         record = (("client_ip", transport.client[0]), ("error", reason))
@@ -100,25 +104,28 @@ class _Port(Factory):
         It waits no longer than for its first bytes: that time limit of its protocol runs. The
         oldest of the client's connections that are idle gives way to it.
         """
-        plan = self._port.router.plan
-        transport.high_water = plan.limits.buffered_bytes
-        # Kept, as another plan may trust others by the time it leaves.
-        key = connection_key(transport.client[0], plan.trusted)
-        if isinstance(transport.protocol, ProxyIntake):
-            key = UNLIMITED  # its sender speaks for many clients
-        transport.limit_key = key
-        connections = self._port.connections
-        if connections.enter(key, transport) is Admission.WAITING:
-            transport.pauseProducing()
-            for other in connections.served(key):
-                if other.protocol.give_way():
-                    break
+        transport.high_water = self._port.router.plan.limits.buffered_bytes
+        # A sender of PROXY headers speaks for many clients. The key is kept, as another plan may
+        # trust others by the time it leaves.
+        sends = isinstance(transport.protocol, ProxyIntake)
+        transport.limit_key = key = UNLIMITED if sends else self._key(transport.client[0])
+        if self._port.connections.enter(key, transport) is Admission.WAITING:
+            self._let_wait(transport)
+
+    def _key(self, host: str) -> int:
+        return connection_key(host, self._port.router.plan.trusted)
+
+    def _let_wait(self, transport: Any) -> None:
+        transport.pauseProducing()
+        for other in self._port.connections.served(transport.limit_key):
+            if other.protocol.give_way():
+                break
 
     def disconnected(self, transport: Any) -> None:
         """A connection is gone."""
         following = self._port.connections.leave(transport.limit_key, transport)
         if following is not None:
-            following.resumeProducing()
+            following.admit()
         self._port.gate.left()
 
     def _make_room(self, wanted: int) -> None:
@@ -205,7 +212,7 @@ class TlsPort(_Port):
 
     def _refused(self, tls: ServerTls, level: str, reason: str) -> None:
         peer = tls.transport.getPeer().host
-        if tls.transport in self._port.connections.waiting.get(tls.transport.limit_key, ()):
+        if self._port.connections.waits(tls.transport.limit_key, tls.transport):
             self._say_refused(peer)
             return
         record = (

@@ -8,7 +8,7 @@ afterwards: a port's next protocol takes over.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.address import IPv6Address
 from twisted.python.failure import Failure
@@ -18,23 +18,33 @@ from revproxy.net.downstream import Summary
 from revproxy.wire.proxy_protocol import Endpoints, ProxyHeaderError, parse_proxy_header
 
 
+class Settled(Protocol):
+    """Lets somebody take over after a header."""
+
+    def __call__(self, transport: Any, rest: bytes, *, relayed: bool) -> bool:
+        """As of :class:`ProxyIntake`."""
+
+
 class ProxyIntake:
     """See the module.
 
     Args:
         deadlines: of the header.
         secs: how long it may take.
-        settled: the address is known: makes what is spoken next for the transport, or None when
-            its client has too many connections; given the endpoints, if the header has any.
+        settled: the address is known: gives the transport its next protocol, and that what has
+            come after the header; told whether the header names a client. False when that one
+            has too many connections.
         refused: told why there is no next.
         secure: whether the port speaks TLS.
     """
+
+    upgraded = 0
 
     def __init__(
         self,
         deadlines: Deadlines,
         secs: float,
-        settled: Callable[[Any], Any],
+        settled: Settled,
         refused: Callable[[Any, str], None],
         *,
         secure: bool,
@@ -46,6 +56,7 @@ class ProxyIntake:
         self._secure = secure
         self._buffer = b""
         self._opened = 0.0
+        self._refusing = False
         self.transport: Any = None
         self.deadline = NEVER
 
@@ -71,18 +82,15 @@ class ProxyIntake:
         self._buffer = b""
         if header.endpoints is not None:
             _settle(transport, header.endpoints)
-        following = self._settled(transport)
-        if following is None:
+        if not self._settled(transport, rest, relayed=header.endpoints is not None):
+            self._refusing = True
             transport.abortConnection()
-            return
-        transport.protocol = following
-        following.makeConnection(transport)
-        if rest:
-            following.dataReceived(rest)
 
     def connectionLost(self, reason: Failure) -> None:
-        """Gone before it has said whom it speaks for."""
+        """Gone before it has said whom it speaks for. (One that only tries the port says none.)"""
         self._deadlines.forget(self)
+        if self._buffer and not self._refusing:
+            self._refused(self.transport, "cut short")
 
     def expired(self, now: float) -> None:
         """No header in time."""
@@ -90,6 +98,7 @@ class ProxyIntake:
 
     def _refuse(self, reason: str) -> None:
         self._deadlines.forget(self)
+        self._refusing = True
         self._refused(self.transport, reason)
         self.transport.abortConnection()
 

@@ -7,50 +7,28 @@ know what the bytes mean, and who decided (``tls_downstream.py``, a port).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from ipaddress import ip_address
 from typing import Any
 
-from attrs import frozen
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from revproxy.errors import ProxyError
-from revproxy.net.attempt import Attempt, Destination
-from revproxy.net.deadlines import NEVER, SLACK_SECS
+from revproxy.net.attempt import Attempt
+from revproxy.net.backend import Backend
+from revproxy.net.deadlines import NEVER
 from revproxy.net.downstream import Summary
 from revproxy.net.plan import ListenerPort
-from revproxy.net.stall import Stall
-from revproxy.wire.proxy_protocol import Endpoints, proxy_header_v1, proxy_header_v2
-
-
-@frozen(eq=False)
-class Backend:
-    """Where connections are passed to, as one generation has it.
-
-    Attributes:
-        destination: its address, and what is known of reaching it.
-        name: as configured, for the log.
-        send_proxy: the PROXY header that goes first: ``v1``, ``v2`` or ``off``.
-    """
-
-    destination: Destination
-    name: str
-    send_proxy: str = "off"
-
-
-class RelayDestination(Destination):
-    """A destination of relays."""
-
-    def protocol(self, ready: Callable[[Any], None]) -> Any:
-        """The far end of a relay."""
-        return _FarEnd(ready)
+from revproxy.net.relay_ends import End, FarEnd
+from revproxy.net.relay_patience import Patience
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
 class Relay:
     """The downstream's connection; see the module.
+
+    An end that has sent its last byte gets the other's to the last one, whatever becomes of the
+    way back; one that is reset in the middle resets the other.
 
     Args:
         port: the port it came in by.
@@ -59,6 +37,8 @@ class Relay:
         alpn: the only protocol that it offered; ``b""`` where there is no such.
         unreachable: written to the downstream when the backend cannot be reached.
     """
+
+    upgraded = 0
 
     def __init__(
         self,
@@ -69,20 +49,25 @@ class Relay:
         alpn: bytes = b"",
         unreachable: bytes = b"",
     ) -> None:
+        plan = port.router.plan  # not kept: it has every site of its time
         self.port = port
-        self._plan = port.router.plan
+        self._log = plan.log
+        self._wait_secs = plan.timeouts.client_hello_secs
+        self._most_held = plan.limits.buffered_bytes
+        self._clock = plan.clock
         self._backend = backend
         self._first = b""
         self._server_name = server_name
         self._alpn = alpn
         self._unreachable = unreachable
         self._attempt: Attempt | None = None
-        self._far: _FarEnd | None = None
-        self._stall = Stall()
-        self._opened = self._plan.clock()
+        self._near = End("downstream")
+        self._far = End("upstream")
+        self._opened = plan.clock()
+        self._patience = Patience(port.deadlines, plan.timeouts, self._near, self._far)
         self._bytes_in = 0
         self._bytes_out = 0
-        self._near_ended = self._far_ended = False
+        self._cut = self._error = ""
         self._over = False
         self.transport: Any = None
         self.deadline = NEVER
@@ -94,58 +79,62 @@ class Relay:
         self.begin(transport, b"")
 
     def begin(self, transport: Any, first: bytes) -> None:
-        """Take a connection over, of which ``first`` has been read.
-
-        What more the downstream sends waits until the backend is there.
-        """
+        """Take a connection over, of which ``first`` has been read."""
         self.transport = transport
+        self._near.begin(transport)
         self._first = first
-        transport.pauseProducing()
-        self.port.deadlines.watch(self)
+        deadlines = self.port.deadlines
+        deadlines.watch(self)
+        if self.port.connections.waits(transport.limit_key, transport):
+            self.deadline = deadlines.after(self._wait_secs)
+            transport.at_admission += (self._connect,)
+        else:
+            self._connect()
+
+    def _connect(self) -> None:
+        self.deadline = NEVER
         self._attempt = attempt = Attempt(self._backend.destination, self)
         attempt.begin()
 
     def dataReceived(self, data: bytes) -> None:
-        """Bytes for the backend."""
-        far = self._far
-        if far is None:
+        """Bytes for the backend; until it is there, no more than may be queued for it."""
+        if self._far.gone:
             self._first += data
+            if len(self._first) >= self._most_held:
+                self.transport.pauseProducing()
         else:
-            self._touch()
             self._bytes_in += len(data)
-            far.transport.write(data)
+            self._far.transport.write(data)
+            self._patience.touch()
 
     def readConnectionLost(self) -> None:
-        """The downstream sends no more; the backend may still."""
-        self._near_ended = True
-        if self._far is None:
-            self._end("downstream")
-            self.transport.loseConnection()
-        elif self._far_ended:
-            self._finish()
-        else:
-            self._far.transport.loseWriteConnection()
+        """The downstream sends no more; the backend may still.
+
+        Nobody shakes hands who has already ended: there is no use in connecting.
+        """
+        self._near.ended = True
+        if not self._far.gone:
+            self._ended(self._near, self._far)
+        elif self.port.secure:
+            self._abort("downstream")
 
     def writeConnectionLost(self) -> None:
         """Our FIN has left."""
 
     def connectionLost(self, reason: Failure) -> None:
         """Gone."""
-        self._end("downstream")
+        self._lost(self._near, self._far, reason)
 
     def pauseProducing(self) -> None:
         """The downstream takes nothing."""
-        until = self.port.deadlines.after(self._plan.timeouts.response_write_secs)
-        self._stall.begin(self.transport.taken, until)
-        self.deadline = until
-        if self._far is not None:
+        self._full(self._near)
+        if not self._far.gone:
             self._far.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
         """The downstream has taken everything."""
-        self._stall.end()
-        self._touch()
-        if self._far is not None and not self._far_ended:
+        self._patience.drained(self._near)
+        if not (self._far.gone or self._far.ended):
             self._far.transport.resumeProducing()
 
     def stopProducing(self) -> None:
@@ -153,131 +142,145 @@ class Relay:
 
     # The backend's side
 
-    def attached(self, connection: _FarEnd) -> None:
+    def attached(self, connection: FarEnd) -> None:
         """The backend is there: everything that has come goes on."""
         self._attempt = None
-        self._far = far = connection
-        far.relay = self
-        header = self._proxy_header()
+        connection.relay = self
+        transport = connection.transport
+        self._far.begin(transport)
         first, self._first = self._first, b""
         self._bytes_in += len(first)
         self.transport.registerProducer(self, True)
-        far.transport.registerProducer(far, True)
+        transport.registerProducer(connection, True)
+        header = self._backend.header(self.transport, self._server_name, self._alpn)
         if header or first:
-            far.transport.write(header + first)
-        self._touch()
-        if not far.transport.unsent:
+            transport.write(header + first)
+        self._patience.touch()
+        self.deadline = self._patience.until
+        if self._near.ended:
+            self._ended(self._near, self._far)
+        elif not transport.producerPaused:
             self.transport.resumeProducing()
-
-    def _proxy_header(self) -> bytes:
-        """What tells the backend who the client is, if it wants to know."""
-        if self._backend.send_proxy == "off":
-            return b""
-        endpoints = endpoints_of(self.transport)
-        if self._backend.send_proxy == "v1":
-            return proxy_header_v1(endpoints)
-        return proxy_header_v2(endpoints, alpn=self._alpn, authority=self._server_name)
 
     def failed(self, error: ProxyError) -> None:
         """The backend cannot be reached."""
         self._attempt = None
-        self._plan.log.record(
-            "warn",
-            "UPSTREAM_ERROR",
-            (
-                ("host", self._server_name),
-                ("upstream", self._backend.name),
-                ("error", error.reason),
-            ),
+        fields = (
+            ("host", self._server_name),
+            ("upstream", self._backend.name),
+            ("error", error.reason),
         )
-        self._end("upstream", error.reason)
-        self.transport.writeLast(self._unreachable)
+        self._log.record("warn", "UPSTREAM_ERROR", fields)
+        self._cut, self._error = self._far.name, error.reason
+        if self._unreachable:
+            self.transport.write(self._unreachable)
+        self._last(self._near)
 
     def far_data(self, data: bytes) -> None:
         """Bytes of the backend."""
-        self._touch()
         self._bytes_out += len(data)
         self.transport.write(data)
+        self._patience.touch()
+
+    def far_full(self) -> None:
+        """The backend takes nothing."""
+        self._full(self._far)
+        self.transport.pauseProducing()
 
     def far_drained(self) -> None:
         """The backend has taken everything; a connection that has ended is not read again."""
-        if not self._near_ended:
+        self._patience.drained(self._far)
+        if not self._near.ended:
             self.transport.resumeProducing()
 
     def far_ended(self) -> None:
         """The backend sends no more."""
-        self._far_ended = True
-        if self._near_ended:
-            self._finish()
-        else:
-            self.transport.loseWriteConnection()
+        self._far.ended = True
+        self._ended(self._far, self._near)
 
-    def far_lost(self) -> None:
+    def far_lost(self, reason: Failure) -> None:
         """The backend's connection is gone."""
-        self._far = None
-        if not self._over:
-            self._end("upstream")
-            self.transport.abortConnection()
+        self._lost(self._far, self._near, reason)
 
-    # Time, and the end
+    # The end
 
-    def expired(self, now: float) -> None:
-        """Nothing has come, or nothing has been taken, for too long."""
-        if self._stall.until is not NEVER and not self._stall.over(
-            now, self.transport.taken, self._plan.timeouts.response_write_secs
-        ):
-            self.deadline = self._stall.until
-            return
-        self._end("idle" if self._stall.until is NEVER else "downstream")
-        self.transport.abortConnection()
+    def _ended(self, one: End, other: End) -> None:
+        """``one`` sends no more: after its last byte ``other`` is told."""
+        if other.ended:
+            self._last(other)
+            self._last(one)
+        else:
+            other.finish(self._patience.secs_from_now(), close=False)
+            self.deadline = self._patience.until
 
-    def _touch(self) -> None:
-        idle_secs = self._plan.timeouts.upgraded_idle_secs
-        if self._stall.until is NEVER:
-            self.deadline = self.port.deadlines.now + idle_secs + SLACK_SECS
+    def _last(self, end: End) -> None:
+        """Close ``end`` after what is queued for it."""
+        end.finish(self._patience.secs_from_now(), close=True)
+        self.deadline = self._patience.until
 
-    def _finish(self) -> None:
-        """Both sides have ended in order; what is queued still leaves."""
-        far, self._far = self._far, None
-        self._end("")
-        if far is not None:
-            far.relay = None
-            far.transport.unregisterProducer()
-            far.transport.loseConnection()
-        self.transport.unregisterProducer()
-        self.transport.loseConnection()
+    def _lost(self, one: End, other: End, reason: Failure) -> None:
+        """``one`` is gone; if it had sent its last byte, ``other`` still gets it.
 
-    def _end(self, cut: str, error: str = "") -> None:
-        """Write the record, once, and let go of the backend."""
-        if self._over:
-            return
-        self._over = True
+        A backend that has ended owes nothing: what the downstream said since is not a loss.
+        """
+        one.gone = True
+        if not (self._cut or one.is_done(reason) or (one is self._far and one.ended)):
+            self._cut = one.name
+        if other.gone:
+            self._finish()
+        elif one.ended:
+            self._last(other)
+        else:
+            other.abort()
+
+    def _abort(self, cut: str) -> None:
+        """Reset what there is; its end is told in the reactor's next turn."""
+        self._cut = self._cut or cut
         self.deadline = NEVER
-        self.port.deadlines.forget(self)
+        self._far.abort()
+        self._near.abort()
+        self._give_up()
+
+    def _give_up(self) -> None:
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
             attempt.cancel()
-        far, self._far = self._far, None
-        if far is not None:
-            far.relay = None
-            far.transport.abortConnection()
-        more: list[tuple[str, object]] = []
-        if cut:
-            more.append(("cut", cut))
-        if error:
-            more.append(("error", error))
-        self._tell(more)
 
-    def _tell(self, more: Sequence[tuple[str, object]]) -> None:
+    def _finish(self) -> None:
+        """Both are gone: write the record."""
+        if self._over:
+            return
+        self._over = True
+        self.port.deadlines.forget(self)
+        self._give_up()
+        more = (("cut", self._cut), ("error", self._error))
         record = (
             ("client_ip", self.transport.getPeer().host),
             ("sni", self._server_name),
             ("upstream", self._backend.name),
             ("bytes_in", self._bytes_in),
             ("bytes_out", self._bytes_out),
-            ("duration_ms", int((self._plan.clock() - self._opened) * 1000)),
+            ("duration_ms", int((self._clock() - self._opened) * 1000)),
+            *((key, value) for key, value in more if value),
         )
-        self._plan.log.record("info", "STREAM", (*record, *more))
+        self._log.record("info", "STREAM", record)
+
+    # Time
+
+    def expired(self, now: float) -> None:
+        """An end has taken nothing for too long, or nothing has come, or nobody has gone."""
+        if self._far.gone and not self._near.closing:
+            self._error = "max_connections_per_ip"
+            self._abort("downstream")
+            return
+        if cut := self._patience.over(now):
+            self._abort(cut)
+        else:
+            self.deadline = self._patience.until
+
+    def _full(self, end: End) -> None:
+        self._patience.full(end)
+        self.deadline = self._patience.until
 
     # For the control plane
 
@@ -295,8 +298,7 @@ class Relay:
 
     def cut(self) -> None:
         """End at once."""
-        self._end("shutdown")
-        self.transport.abortConnection()
+        self._abort("shutdown")
 
     def summary(self) -> Summary:
         """What it is doing."""
@@ -308,58 +310,3 @@ class Relay:
             opened=self._opened,
             host=self._server_name,
         )
-
-
-@implementer(IHalfCloseableProtocol, IPushProducer)
-class _FarEnd:
-    """The connection to the backend."""
-
-    def __init__(self, ready: Callable[[_FarEnd], None]) -> None:
-        self._ready = ready
-        self.relay: Relay | None = None
-        self.transport: Any = None
-
-    def makeConnection(self, transport: Any) -> None:
-        self.transport = transport
-        self._ready(self)
-        if self.relay is None:
-            transport.abortConnection()
-
-    def close(self) -> None:
-        """Nobody wants it any more."""
-        self.transport.abortConnection()
-
-    def dataReceived(self, data: bytes) -> None:
-        if self.relay is not None:
-            self.relay.far_data(data)
-
-    def readConnectionLost(self) -> None:
-        if self.relay is not None:
-            self.relay.far_ended()
-
-    def writeConnectionLost(self) -> None:
-        """Our FIN has left."""
-
-    def connectionLost(self, reason: Failure) -> None:
-        relay, self.relay = self.relay, None
-        if relay is not None:
-            relay.far_lost()
-
-    def pauseProducing(self) -> None:
-        """The backend takes nothing."""
-        if self.relay is not None:
-            self.relay.transport.pauseProducing()
-
-    def resumeProducing(self) -> None:
-        """The backend has taken everything."""
-        if self.relay is not None:
-            self.relay.far_drained()
-
-    def stopProducing(self) -> None:
-        """The connection is lost; ``connectionLost`` follows."""
-
-
-def endpoints_of(transport: Any) -> Endpoints:
-    """The ends of a downstream connection, for a PROXY header."""
-    peer, host = transport.getPeer(), transport.getHost()
-    return Endpoints(ip_address(peer.host), peer.port, ip_address(host.host), host.port)

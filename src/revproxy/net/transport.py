@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Callable
 from fcntl import ioctl
 from struct import unpack
 from termios import TIOCOUTQ
@@ -48,12 +49,14 @@ class EagerMixin(_Connection):  # type: ignore[misc]
     """The write path, to be mixed in before a Twisted ``Connection``.
 
     Attributes:
+        at_admission: called once it is served, if it has to wait for that.
         taken: bytes that the kernel has taken so far, to tell a stalled peer from a slow one.
         high_water: queued bytes above which a registered producer is paused.
         read_bytes: the most that one read takes.
     """
 
     disconnecting: int
+    at_admission: tuple[Callable[[], None], ...] = ()
     taken = 0
     read_bytes = READ_BYTES
     high_water = 65536
@@ -130,6 +133,13 @@ class EagerMixin(_Connection):  # type: ignore[misc]
             return main.CONNECTION_DONE
         self.protocol.dataReceived(data)
         return None
+
+    def admit(self) -> None:
+        """It has waited, unread, for its turn: that has come."""
+        self.resumeProducing()
+        calls, self.at_admission = self.at_admission, ()
+        for call in calls:
+            call()
 
     def _isSendBufferFull(self) -> bool:
         return self.unsent > self.high_water

@@ -65,8 +65,9 @@ class ConnectionLimit(Generic[T]):
 
     def next(self, key: int) -> Admission:
         """What would become of another connection of ``key``."""
-        if self.full:
-            return Admission.REFUSED
+        return Admission.REFUSED if self.full else self._of_its_key(key)
+
+    def _of_its_key(self, key: int) -> Admission:
         if self._has_room(key):
             return Admission.SERVED
         if len(self.waiting.get(key, ())) < self._most_per_key:
@@ -81,6 +82,22 @@ class ConnectionLimit(Generic[T]):
             entered.setdefault(key, {})[connection] = None
             self.total += 1
         return admission
+
+    def move(self, key: int, connection: T, to: int) -> Admission:
+        """Count ``connection``, which is served, under the key ``to``.
+
+        If that is too many, it stays where it is. All together are as many as before.
+        """
+        admission = self._of_its_key(to)
+        if admission is not Admission.REFUSED:
+            _remove(self._served, key, connection)
+            entered = self._served if admission is Admission.SERVED else self.waiting
+            entered.setdefault(to, {})[connection] = None
+        return admission
+
+    def waits(self, key: int, connection: T) -> bool:
+        """Whether ``connection`` has yet to be served."""
+        return connection in self.waiting.get(key, ())
 
     def leave(self, key: int, connection: T) -> T | None:
         """Count ``connection`` out, which was counted in.

@@ -45,7 +45,7 @@ class Table:
     def below(self) -> Iterator[Table]:
         """The tables that are values of its keys."""
         above = "" if self.place in TITLES else f"{self.place}."
-        for key, read in self.section.accepted.items():
+        for key, read in self.section.readers.items():
             if read.accepts.table is not None:
                 yield Table(read.accepts.table, above + key, read.accepts.array)
 
@@ -93,7 +93,7 @@ def meaning(section: Section, key: str) -> str:
 def _rows(table: Table, anchors: dict[Section, str], told: set[object]) -> Iterator[list[str]]:
     """The table's keys; of two tables that make one thing, the second has what differs."""
     section = table.section
-    for key, read in section.accepted.items():
+    for key, read in section.readers.items():
         if (section.model, key, read) in told:
             continue
         told.add((section.model, key, read))
@@ -124,7 +124,7 @@ def _refused(found: list[Table]) -> Iterator[list[str]]:
     for area, about in AREAS.items():
         told: set[object] = set()
         for table in found:
-            refused = table.section.refusals.items()
+            refused = table.section.refused.items()
             keys = [key for key, answer in refused if answer == not_yet(area)]
             new = [key for key in keys if (table.section.model, key) not in told]
             told.update((table.section.model, key) for key in new)

@@ -16,7 +16,6 @@ from attrs import field, frozen
 
 from revproxy.settings.document import Node
 from revproxy.settings.suggest import nearest
-from revproxy.settings.unavailable import unserved
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -142,10 +141,10 @@ class Section:
         if not isinstance(node.value, Mapping):
             raise ValueError(f"must be a table, not {kind_of(node.value)}")
         values = dict(self.defaults)
-        accepted, meant = self.accepted, set()
+        meant = set()
         for key, child in node.children():
-            if key in accepted:
-                read_into(values, key, accepted[key], child)
+            if key in self.readers:
+                read_into(values, key, self.readers[key], child)
             else:
                 meant.add(self._refuse(key, child))
         for key in self.required:
@@ -153,23 +152,10 @@ class Section:
                 node.child(key).report("required, but missing")
         return Reading(self, node, values)
 
-    @property
-    def accepted(self) -> dict[str, Read[Any]]:
-        """How each of its keys is read that is served."""
-        return {key: read for key, read in self.readers.items() if unserved(key) is None}
-
-    @property
-    def refusals(self) -> dict[str, str]:
-        """The answer to each key that is known and not accepted."""
-        answers = {key: unserved(key) for key in (*self.readers, *self.refused)}
-        waiting = {key: answer for key, answer in answers.items() if answer is not None}
-        return {**self.refused, **waiting}
-
     def _refuse(self, key: str, node: Node) -> str | None:
         """Report a key that is not read, and say which required one it stood for, if any."""
-        refusals = self.refusals
-        if key in refusals:
-            node.report(refusals[key])
+        if key in self.refused:
+            node.report(self.refused[key])
             return next((needed for needed, by in self.instead.items() if by == key), None)
         near = nearest(key, [*self.readers, *self.refused])
         node.report("unknown key" + (f', did you mean "{near}"?' if near else ""))

@@ -6,26 +6,7 @@ with that answer and not as unknown, so that nobody looks for a slip that is non
 
 from __future__ import annotations
 
-PASSTHROUGH_IS_SERVED = True
-"""The switch of TLS passthrough, the PROXY protocol and TCP services.
-
-The file format and the model have them; while this is False their keys are refused all the same,
-so that nothing is accepted that nobody serves.
-"""
-
-_PASSTHROUGH = frozenset(
-    {
-        "default_passthrough",
-        "passthrough",
-        "proxy_header_secs",
-        "proxy_protocol",
-        "send_proxy",
-        "streams",
-    }
-)
-
 AREAS = {
-    "passthrough": "TLS passthrough, the PROXY protocol, TCP services",
     "policies": "routes within a site, and policies",
     "upstreams": "several upstreams of a site, and their health",
 }
@@ -39,13 +20,6 @@ def not_yet(area: str) -> str:
 
 def _keys(area: str, names: str) -> dict[str, str]:
     return dict.fromkeys(names.split(), not_yet(area))
-
-
-def unserved(key: str) -> str | None:
-    """The answer to a key that is read only once it is served; None for every other key."""
-    if PASSTHROUGH_IS_SERVED or key not in _PASSTHROUGH:
-        return None
-    return not_yet("passthrough")
 
 
 TOP = _keys("policies", "policy")
