@@ -26,7 +26,9 @@ def temporary_folder(case: SynchronousTestCase) -> Path:
     return Path(folder.name)
 
 
-def start_server(case: SynchronousTestCase, command: Sequence[str], port: int) -> None:
+def start_server(
+    case: SynchronousTestCase, command: Sequence[str], port: int, address: str = "127.0.0.1"
+) -> None:
     """Start a program that stays in the foreground, and wait until it accepts on ``port``."""
     output = case.mktemp()
     with open(output, "wb") as file:
@@ -41,7 +43,7 @@ def start_server(case: SynchronousTestCase, command: Sequence[str], port: int) -
     deadline = time.monotonic() + 15
     while True:
         with socket.socket() as sock:
-            if sock.connect_ex(("127.0.0.1", port)) == 0:
+            if sock.connect_ex((address, port)) == 0:
                 return
         if child.poll() is not None or time.monotonic() > deadline:
             text = Path(output).read_text(encoding="utf-8", errors="replace")
