@@ -5,9 +5,11 @@ from __future__ import annotations
 import getpass
 import hashlib
 import os
+import signal
 import smtplib
 import socket
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.peers import require
 from tests.support.proxied import HEADERS, header_v2
-from tests.support.proxy import RunningProxy, free_port
+from tests.support.proxy import ADMIN, RunningProxy, free_port
 from tests.support.raw_client import RawClient
 from tests.support.recording_upstream import RecordingUpstream
 from tests.support.servers import ByteServer, start_server, temporary_folder
@@ -59,7 +61,13 @@ none:
 class StreamCase(SynchronousTestCase):
     """A proxy with TCP services."""
 
-    def service(self, upstream: str, send_proxy: str = "off", address: str = "127.0.0.1") -> int:
+    def service(
+        self,
+        upstream: str,
+        send_proxy: str = "off",
+        address: str = "127.0.0.1",
+        **overrides: Any,
+    ) -> int:
         """Start a proxy with a TCP service in front of ``upstream``; its port."""
         site = RecordingUpstream()
         self.addCleanup(site.stop)
@@ -67,7 +75,9 @@ class StreamCase(SynchronousTestCase):
         stream: dict[str, Any] = {"bind_addr": address, "port": port, "upstream": upstream}
         if send_proxy != "off":
             stream["send_proxy"] = send_proxy
-        self.proxy = RunningProxy({"a.test": site.address}, streams=[stream])
+        self.sites = {"a.test": site.address}
+        self.settings = {"streams": [stream], **overrides}
+        self.proxy = RunningProxy(self.sites, **self.settings)
         self.addCleanup(self.proxy.stop)
         return port
 
@@ -226,15 +236,47 @@ class EndTests(StreamCase):
         self.assertIn(" bytes_in=3000000 bytes_out=3000000 ", record)
         self.assertNotIn("cut=", record)
 
-    def test_drain(self) -> None:
-        """The end of the proxy cuts what has not ended by then, and says so."""
-        server = ByteServer()
-        self.addCleanup(server.stop)
-        client = RawClient.plain(self.service(server.address))
+    def opened(self, **overrides: Any) -> RawClient:
+        """A connection on which something has come through."""
+        self.server = ByteServer(_echoes_at_the_end)
+        self.addCleanup(self.server.stop)
+        client = RawClient.plain(self.service(self.server.address, **overrides))
         self.addCleanup(client.close)
         client.send(b"hello")
-        server.wait_for(5)
-        self.proxy.send_signal(15)
+        self.server.wait_for(5)
+        return client
+
+    def test_idle(self) -> None:
+        """A connection on which nothing comes either way is cut after its time."""
+        client = self.opened(timeouts={"upgraded_idle_secs": 1})
+        started = time.monotonic()
+        self.assertRaises(ConnectionResetError, client.sock.recv, 1)
+        self.assertTrue(0.8 < time.monotonic() - started < 5)
+        self.assertTrue(self.proxy.wait_for_line("INFO STREAM ").endswith(" cut=idle"))
+
+    def test_reload(self) -> None:
+        """A reload leaves open connections alone, and they are told of until they end."""
+        client = self.opened(admin_socket_path=ADMIN)
+        self.proxy.write_config(self.sites, **self.settings, limits={"max_connections": 500})
+        self.assertEqual(self.proxy.ask("reload")["status"], "ok")
+        (shown,) = self.proxy.ask("connections")["connections"]
+        self.assertEqual(shown["state"], "passing")
+        self.assertEqual(client.send(b", world").half_close().read_until_close(), b"hello, world")
+        self.assertNotIn("cut=", self.proxy.wait_for_line("INFO STREAM "))
+
+    def test_drain_waits(self) -> None:
+        """The end of the proxy waits for what is open."""
+        client = self.opened(shutdown_timeout_secs=20)
+        self.proxy.send_signal(signal.SIGTERM)
+        self.proxy.wait_for_line(" DRAIN ")
+        self.assertEqual(client.send(b", world").half_close().read_until_close(), b"hello, world")
+        self.assertEqual(self.proxy.wait(10), 0)
+        self.assertNotIn("cut=", self.proxy.wait_for_line("INFO STREAM "))
+
+    def test_drain(self) -> None:
+        """What has not ended by the end of its time is cut, and that is said."""
+        client = self.opened()
+        self.proxy.send_signal(signal.SIGTERM)
         self.assertRaises(ConnectionResetError, client.sock.recv, 1)
         self.assertTrue(self.proxy.wait_for_line("INFO STREAM ").endswith(" cut=shutdown"))
         self.assertEqual(self.proxy.wait(10), 0)
