@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import ssl
 import struct
 import time
 from collections.abc import Callable
@@ -15,20 +14,10 @@ from tests.support.proxy import Sites, free_port
 from tests.support.raw_client import RawClient
 from tests.support.recording_upstream import FullBacklog, RecordingUpstream, refusing_address
 from tests.support.servers import ByteServer, resets
+from tests.support.tls_client import first_flight
 
 INTERNAL_ERROR = b"\x15\x03\x03\x00\x02\x02\x50"
 """The alert of a backend that is not there."""
-
-
-def hello(name: str) -> bytes:
-    """The first flight of a client that asks for ``name``."""
-    outgoing = ssl.MemoryBIO()
-    tls = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name)
-    try:
-        tls.do_handshake()
-    except ssl.SSLWantReadError:
-        pass
-    return outgoing.read()
 
 
 class BackendCase(ProxyCase):
@@ -114,7 +103,7 @@ class BackendTests(BackendCase):
 
     def test_down(self) -> None:
         """A backend that is down: an alert, and two records."""
-        sent = hello("down.test")
+        sent = first_flight("down.test")
         self.assertEqual(self.connection(sent).read_until_close(), INTERNAL_ERROR)
         self.line(f'WARN UPSTREAM_ERROR host=down.test upstream={self.down} error="connection ref')
         record = self.line("INFO STREAM client_ip=127.0.0.1 sni=down.test ")
@@ -124,20 +113,22 @@ class BackendTests(BackendCase):
     def test_slow(self) -> None:
         """A backend that does not accept in time: the same, once the time is over."""
         started = time.monotonic()
-        self.assertEqual(self.connection(hello("full.test")).read_until_close(), INTERNAL_ERROR)
+        self.assertEqual(
+            self.connection(first_flight("full.test")).read_until_close(), INTERNAL_ERROR
+        )
         self.assert_quick(started, 0.4, 3)
         self.line('WARN UPSTREAM_ERROR host=full.test upstream=.* error="connect timeout"')
         self.line('STREAM .* sni=full.test .* cut=upstream error="connect timeout"')
 
     def test_resets(self) -> None:
         """A backend that resets: so is the client, for TLS knows no other end that is no end."""
-        client = self.connection(hello("resets.test"))
+        client = self.connection(first_flight("resets.test"))
         self.assertRaises(ConnectionResetError, client.sock.recv, 1)
         self.line("INFO STREAM client_ip=127.0.0.1 sni=resets.test .* cut=upstream$")
 
     def test_client_resets(self) -> None:
         """A client that resets: so is the backend."""
-        sent = hello("holds.test")
+        sent = first_flight("holds.test")
         client = self.connection(sent)
         self.peers["holds"].wait_for(len(sent))
         client.reset()
@@ -147,7 +138,7 @@ class BackendTests(BackendCase):
 
     def test_silent(self) -> None:
         """A client that says nothing, or not all, is closed when its time is over."""
-        for sent in (b"", hello("holds.test")[:40]):
+        for sent in (b"", first_flight("holds.test")[:40]):
             self.since = len(self.proxy.lines)
             started = time.monotonic()
             self.assertEqual(self.connection(sent).read_until_close(), b"")
@@ -162,7 +153,7 @@ class BackendTests(BackendCase):
 
     def test_divided(self) -> None:
         """A ClientHello in single bytes is passed on as it came."""
-        sent = hello("resets.test")
+        sent = first_flight("resets.test")
         client = self.connection()
         client.send_bytewise(sent)
         self.assertRaises(ConnectionResetError, client.sock.recv, 1)
@@ -170,7 +161,7 @@ class BackendTests(BackendCase):
 
     def test_no_name(self) -> None:
         """A name that is no host name is refused, and goes to no backend."""
-        whole = hello("holds.test")
+        whole = first_flight("holds.test")
         for name in (b"holds\n.test", b"holds .test", b"holds\0test"):
             answer = self.connection(whole.replace(b"holds.test", name)).read_until_close()
             self.assertEqual(answer[:1], b"\x15", name)
@@ -210,7 +201,7 @@ class CrowdTests(BackendCase):
         """Whatever has become of the connections, nothing of them stays open."""
         self.assertEqual(self.get().status, 200)
         before = self.open_descriptors()
-        hellos = {name: hello(f"{name}.test") for name in (*self.peers, "down", "nobody")}
+        hellos = {name: first_flight(f"{name}.test") for name in (*self.peers, "down", "nobody")}
         ways: list[Callable[[], RawClient]] = [
             *((lambda sent=sent: self.open(sent)) for sent in hellos.values()),
             lambda: self.open(b"GET / HTTP/1.0\r\n\r\n"),

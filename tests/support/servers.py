@@ -97,6 +97,12 @@ class ByteServer:
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
 
+    @property
+    def connections(self) -> int:
+        """How many have been accepted."""
+        with self._changed:
+            return len(self._received)
+
     def wait_for(self, count: int, connection: int = 0) -> bytes:
         """What a connection has brought, once that is ``count`` bytes.
 
