@@ -29,7 +29,7 @@ test: $(VENV)/installed  ## run the tests; TESTS=tests.unit runs a part of them
 
 soak: $(VENV)/installed  ## bodies of 1 GiB, a minute under load, 5 000 connections, HTTP/2, WebSockets: six minutes
 	$(BIN)/python -W error -m twisted.trial tests.soak.test_memory tests.soak.test_operation tests.soak.test_h2 \
-		tests.soak.test_websocket
+		tests.soak.test_websocket tests.soak.test_passthrough
 
 lint: $(VENV)/installed  ## check style
 	$(BIN)/ruff check

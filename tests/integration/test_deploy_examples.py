@@ -31,6 +31,7 @@ NAMES = {
     "dedicated-addresses",
     "https-upstream",
     "minimal",
+    "passthrough",
     "several-sites",
     "split",
     "unix-upstream",
@@ -106,6 +107,17 @@ class ExampleTests(SynchronousTestCase):
         self.assertEqual(local.upstream.path, "/run/app/http.sock")
         (secret,) = self.load("https-upstream").all_sites()
         self.assertEqual(secret.upstream_scheme, "https")
+
+    def test_passthrough(self) -> None:
+        """The example passes a host and its wildcard on, and two TCP services."""
+        configuration = self.load("passthrough")
+        (listener,) = configuration.listeners
+        (passed,) = listener.passthrough
+        self.assertEqual(passed.hosts, ("cloud.example.org", "*.cloud.example.org"))
+        self.assertEqual(passed.send_proxy, "v2")
+        self.assertEqual(str(passed.http_upstream), "192.0.2.11:80")
+        services = {stream.port: stream.send_proxy for stream in configuration.streams}
+        self.assertEqual(services, {2222: "off", 5222: "v2"})
 
     def test_split(self) -> None:
         """Of the included sites one is served everywhere, the other on one listener."""

@@ -57,6 +57,7 @@ http {{
         listen unix:{folder}/inner.sock;
         return 200 $http_x_stored_as;
     }}
+    {servers}
 }}
 """
 GIT = """
@@ -76,7 +77,7 @@ GIT = """
 class Nginx:
     """An nginx that serves ``files`` and stores what is PUT to ``/upload/NAME``.
 
-    ``more`` goes into its configuration.
+    ``more`` goes into its server, ``servers`` stand beside it.
 
     ``/slow/`` serves the files at 512 KiB/s; ``/store`` takes a body by any method and answers
     with the path of the file that it is in; ``/small`` takes no body above 100 KiB. Responses are
@@ -96,6 +97,7 @@ class Nginx:
         unix: bool = False,
         git: bool = False,
         more: str = "",
+        servers: str = "",
     ) -> None:
         program = require("nginx")
         backend = require("git-http-backend") if git else ""
@@ -123,6 +125,7 @@ class Nginx:
             else "",
             git=GIT.format(folder=self.folder, backend=backend) if git else "",
             more=more,
+            servers=servers,
         )
         path = self.folder / "nginx.conf"
         path.write_text(text, encoding="utf-8")

@@ -140,6 +140,7 @@ class RunningProxy:
     Attributes:
         http_port: of the plain listener.
         https_port: of the TLS listener.
+        address: where they listen.
         lines: what it has printed so far, standard output and standard error together.
     """
 
@@ -153,6 +154,8 @@ class RunningProxy:
         **overrides: Any,
     ) -> None:
         self.http_port, self.https_port = ports or (free_port(), free_port())
+        bound = (overrides.get("listener") or {}).get("bind_addr", "")
+        self.address = "127.0.0.1" if bound in {"", "::"} else bound
         self._folder = tempfile.mkdtemp(prefix="revproxy-test-")
         self.config_path = Path(self._folder, "config.toml")
         self.write_config(sites, **overrides)
@@ -242,7 +245,7 @@ class RunningProxy:
         for port in (self.http_port, self.https_port):
             while True:
                 try:
-                    socket.create_connection(("127.0.0.1", port), 1).close()
+                    socket.create_connection((self.address, port), 1).close()
                     break
                 except OSError:
                     if self._child.poll() is not None or time.monotonic() > deadline:

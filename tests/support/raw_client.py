@@ -110,9 +110,14 @@ class RawClient:
         context: ssl.SSLContext | None = None,
         session: ssl.SSLSession | None = None,
         receive_buffer: int = 0,
+        host: str = "127.0.0.1",
+        before: bytes = b"",
     ) -> RawClient:
-        """Connect with TLS and SNI ``name`` (none for None), trusting the test authority."""
-        sock = socket.socket()
+        """Connect with TLS and SNI ``name`` (none for None), trusting the test authority.
+
+        ``before`` is sent before TLS begins.
+        """
+        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         try:
             if receive_buffer:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -120,7 +125,8 @@ class RawClient:
             sock.settimeout(timeout)
             if source:
                 sock.bind((source, 0))
-            sock.connect(("127.0.0.1", port))
+            sock.connect((host, port))
+            sock.sendall(before)
             context = context or client_context()
             context.sslsocket_class = TwoWayTls
             wrapped = context.wrap_socket(

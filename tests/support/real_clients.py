@@ -92,8 +92,9 @@ class RealCase(ProxyCase):
         command = [require("curl"), "--disable", "--silent", "--show-error", "--max-time", "60"]
         command.append(self.HTTP)
         command += ["--cacert", authority().ca_path, "--noproxy", "*"]
+        where = self.proxy.address
         for port in (self.proxy.https_port, self.proxy.http_port):
-            command += ["--resolve", f"*:{port}:127.0.0.1"]
+            command += ["--resolve", f"*:{port}:{f'[{where}]' if ':' in where else where}"]
         return [*command, *arguments]
 
     def curl(

@@ -15,6 +15,17 @@ from tests.support.raw_client import client_context
 T = TypeVar("T")
 
 
+def first_flight(name: str) -> bytes:
+    """What a client that asks for ``name`` sends first."""
+    outgoing = ssl.MemoryBIO()
+    tls = client_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name)
+    try:
+        tls.do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+    return outgoing.read()
+
+
 class TlsClient:
     """A connection with its handshake done, everything sent in pieces of ``size`` bytes."""
 
