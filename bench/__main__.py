@@ -53,12 +53,13 @@ def run(chosen: argparse.Namespace, folder: Path) -> tuple[Stage, list[str]]:
     """Run the chosen scenarios in ``folder``; the stage, and the versions of what ran."""
     wanted = chosen.proxies.split(",") if chosen.proxies else [proxy.name for proxy in ALL]
     proxies = [proxy for proxy in ALL if proxy.name in wanted and not proxy.missing()]
-    upstreams = Upstreams(folder / "upstreams")
+    certificate = write_certificate(folder, "localhost", ("localhost",))
+    upstreams = Upstreams(folder / "upstreams", certificate)
     try:
         stage = Stage(
             folder,
             upstreams,
-            write_certificate(folder, "localhost", ("localhost",)),
+            certificate,
             proxies,
             Effort(chosen.rounds, chosen.seconds),
         )

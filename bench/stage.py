@@ -57,14 +57,16 @@ class Stage:
             NotReadyError: it ended, or does not answer.
         """
         self._setups += 1
-        return kind(setup, self.folder / f"{self._setups}-{kind.name}")
+        return kind(setup, self.folder / f"{self._setups}-{kind.name.replace(' ', '-')}")
 
     @contextmanager
-    def running(self, setup: Setup) -> Iterator[list[Proxy]]:
-        """All proxies started alike; one that does not start is left out with a remark."""
+    def running(
+        self, setup: Setup, kinds: list[type[Proxy]] | None = None
+    ) -> Iterator[list[Proxy]]:
+        """All proxies, or ``kinds``, started alike; what does not start is left out, remarked."""
         with ExitStack() as stack:
             started = []
-            for kind in self.proxies:
+            for kind in self.proxies if kinds is None else kinds:
                 try:
                     started.append(stack.enter_context(self.start(kind, setup)))
                 except NotReadyError as error:

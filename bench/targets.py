@@ -11,6 +11,7 @@ from bench.scenarios import (
     idle,
     limiter,
     multiplexed,
+    passthrough,
     reload,
     sites,
     small,
@@ -80,6 +81,7 @@ def _targets() -> list[Target]:
     targets += _limiter(limiter.MEMORY, "", 64.0)
     targets += _limiter(limiter.DECISION, limiter.NEW, 2.0)
     targets += _limiter(limiter.DECISION, limiter.KNOWN, 2.0)
+    targets.append(Target(Key("P10", "", bodies.PER_CPU_SECOND), 1.0, passthrough.NGINX))
     return targets
 
 

@@ -1,4 +1,7 @@
-"""The upstreams behind every proxy: an nginx for responses, a sink for uploads."""
+"""The upstreams behind every proxy: an nginx for responses, a sink for uploads.
+
+The nginx has a port with TLS too, for what is passed through.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from bench.certificates import CertificateFiles
 from bench.machine import CORES, find_program
 from bench.process import PinnedProcess, accepts, free_port
 
@@ -34,6 +38,10 @@ http {{
   server {{
     listen 127.0.0.1:{port} backlog=4096;
     listen 127.0.0.2:{port} backlog=4096;
+    listen 127.0.0.1:{tls_port} ssl backlog=4096;
+    ssl_certificate {certificate.cert};
+    ssl_certificate_key {certificate.key};
+    ssl_protocols TLSv1.2 TLSv1.3;
     default_type text/plain;
     location / {{ return 200 "Hello World\\n"; }}
     location = /forwarded {{
@@ -53,9 +61,10 @@ def nginx_user() -> str:
 class Upstreams:
     """Both upstreams; ``close()`` stops them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, certificate: CertificateFiles) -> None:
         folder.mkdir()
         self.small_port = free_port()
+        self.tls_port = free_port()
         self.sink_port = free_port()
         self.large_body = folder / "bodies" / "100m"
         bodies = folder / "bodies"
@@ -63,7 +72,15 @@ class Upstreams:
         for name, size in BODY_BYTES.items():
             (bodies / name).write_bytes(os.urandom(MIB) * (size // MIB))
         config = folder / "nginx.conf"
-        config.write_text(_NGINX.format(user=nginx_user(), folder=folder, port=self.small_port))
+        config.write_text(
+            _NGINX.format(
+                user=nginx_user(),
+                folder=folder,
+                port=self.small_port,
+                tls_port=self.tls_port,
+                certificate=certificate,
+            )
+        )
         sink = str(Path(__file__).with_name("sink.py"))
         nginx = find_program("nginx") or "nginx"
         self._processes = [

@@ -90,11 +90,15 @@ class RevProxy(Proxy):
                 for pair in setup.certificates[1:]
             )
             text += f"certificates = [\n{pairs}\n]\n"
-        upstream = {"upstream_host": setup.upstream_host, "upstream_port": setup.upstream_port}
-        sites = [_SITE.format(host=host, **upstream) for host in setup.hosts]
-        config.write_text(text + "".join(sites))
+        config.write_text(text + self.sites())
         environment = ["env", f"PYTHONPATH={SOURCE}"]
         return [*environment, sys.executable, "-m", "revproxy.cli", "run", "--config", str(config)]
+
+    def sites(self) -> str:
+        """What the listener serves."""
+        setup = self.setup
+        upstream = {"upstream_host": setup.upstream_host, "upstream_port": setup.upstream_port}
+        return "".join(_SITE.format(host=host, **upstream) for host in setup.hosts)
 
     def reload(self, setup: Setup) -> float:
         """Serve ``setup`` instead; returns the seconds until that is so.

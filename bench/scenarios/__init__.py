@@ -10,6 +10,7 @@ from bench.scenarios import (
     idle,
     limiter,
     multiplexed,
+    passthrough,
     reload,
     sites,
     small,
@@ -28,6 +29,7 @@ TITLES = {
     "P8": "10 000 sites over 100 certificates against one site",
     "P8 reload": "Reloads of 10 000 sites over 100 certificates, while requests come",
     "P9": "1 000 000 distinct addresses through the rate limiter",
+    "P10": "1 MB bodies in TLS that is passed through by SNI",
 }
 
 RUN: dict[str, Callable[[Stage], None]] = {
@@ -41,4 +43,5 @@ RUN: dict[str, Callable[[Stage], None]] = {
     "P8": sites.run,
     "P8 reload": reload.run,
     "P9": limiter.run,
+    "P10": passthrough.run,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from xml.etree import ElementTree
 
 from bench import chart, report
@@ -9,7 +10,9 @@ from bench.cpu import parse_resident, parse_stat
 from bench.h2load import p99, parse_h2load, parse_log
 from bench.load import Load, LoadError, parse_wrk
 from bench.machine import Cores, choose_cores
+from bench.proxies.passthrough import parse_stream_module
 from bench.results import Key, Measure, Results
+from bench.scenarios.bodies import PER_CPU_SECOND
 from bench.scenarios.small import CPU_PER_REQUEST
 from bench.targets import judge
 from twisted.trial.unittest import SynchronousTestCase
@@ -85,6 +88,17 @@ class ParsingTests(SynchronousTestCase):
         rollup = "5581-7ffe ---p 00000000 00:00 0 [rollup]\nRss:  2048 kB\nPss:  100 kB\n"
         self.assertEqual(parse_resident(rollup), 2 << 20)
 
+    def test_stream_module(self) -> None:
+        """Built in, to be loaded, or not there; the modules of ``stream`` itself are not it."""
+        modules = "configure arguments: --modules-path=/usr/lib/nginx/modules --with-compat "
+        for more, module in (
+            ("--with-stream=dynamic", Path("/usr/lib/nginx/modules/ngx_stream_module.so")),
+            ("--with-stream --with-stream_ssl_module", Path()),
+            ("--with-stream_ssl_preread_module", None),
+        ):
+            self.assertEqual(parse_stream_module(f"{modules}{more}\n"), module)
+        self.assertIs(parse_stream_module("--with-stream=dynamic"), None)
+
     def test_cores(self) -> None:
         """The proxy has a core to itself wherever there are two, also where 0 is not usable."""
         self.assertEqual(choose_cores({3}), Cores(3, 3, 3))
@@ -120,6 +134,16 @@ class ResultsTests(SynchronousTestCase):
             found.add(Key("P1", "", CPU_PER_REQUEST), "revproxy", 90.0)
             found.add(Key("P1", "", CPU_PER_REQUEST), "Caddy", 100.0)
         self.assertIs(judge(found)[0].met, False)
+
+    def test_more_is_better(self) -> None:
+        """Where more is better the limit is the least; the peer may be a proxy run another way."""
+        found = Results()
+        key = Key("P10", "", PER_CPU_SECOND)
+        for ours, nginx in ((1000.0, 1000.0), (900.0, 1000.0), (1200.0, 1000.0)):
+            found.add(key, "revproxy", ours)
+            found.add(key, "nginx stream", nginx)
+        verdicts = {str(verdict.target): verdict.met for verdict in judge(found)}
+        self.assertEqual(verdicts, {"MB per CPU second ≥ 1 x nginx stream": True})
 
 
 class RenderingTests(SynchronousTestCase):
