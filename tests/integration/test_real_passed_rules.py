@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -10,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support.cases import ProxyCase
 from tests.support.certificates import authority
 from tests.support.proxied import header_v2
-from tests.support.proxy import ADMIN, RunningProxy, Sites
+from tests.support.proxy import ADMIN, RunningProxy, Sites, free_port
 from tests.support.raw_client import RawClient
 from tests.support.recording_upstream import RecordingUpstream
 from tests.support.servers import ByteServer
@@ -58,32 +59,61 @@ class LimitTests(SynchronousTestCase):
 
     MOST = 3
 
-    def setUp(self) -> None:
+    def start(self, **listener: Any) -> None:
+        """A proxy with a TCP service and a host that is passed on."""
         self.server = ByteServer()
         self.addCleanup(self.server.stop)
+        self.port = free_port()
+        stream = {"bind_addr": "127.0.0.1", "port": self.port, "upstream": self.server.address}
         passed = {"hosts": ["passed.test"], "upstream": self.server.address, "send_proxy": "off"}
         self.proxy = RunningProxy(
             {"site.test": self.server.address},
-            listener={"passthrough": [passed]},
+            streams=[stream],
+            listener={"passthrough": [passed], **listener},
             limits={"max_connections_per_ip": self.MOST},
         )
         self.addCleanup(self.proxy.stop)
 
-    def test_passthrough(self) -> None:
+    def check(self, headers: Sequence[bytes], of_other: bytes = b"") -> None:
         """As many as may be are passed on; the next waits until one of them has ended."""
         clients = []
-        for _ in range(self.MOST + 1):
+        for header in headers:
             client = RawClient.plain(self.proxy.https_port, source="127.0.0.31")
             self.addCleanup(client.close)
-            clients.append(client.send(first_flight("passed.test")))
+            clients.append(client.send(header + first_flight("passed.test")))
         for number in range(self.MOST):
             self.server.wait_for(100, number)
         # Another client is served meanwhile, so everything before it has been looked at.
         port = self.proxy.https_port
-        RawClient.tls(port, "site.test", source="127.0.0.32").close()
+        RawClient.tls(port, "site.test", source="127.0.0.32", before=of_other).close()
         self.assertEqual(self.server.connections, self.MOST)
         clients[0].close()
         self.server.wait_for(100, self.MOST)
+
+    def test_passthrough(self) -> None:
+        """A client has no more connections that are passed on than it may have."""
+        self.start()
+        self.check([b""] * (self.MOST + 1))
+
+    def test_behind_a_proxy(self) -> None:
+        """The same where the client is named by a PROXY header."""
+        self.start(proxy_protocol=["127.0.0.0/8"])
+        headers = [header_v2("192.0.2.1", n, "127.0.0.1", 443) for n in range(self.MOST + 1)]
+        self.check(headers, header_v2("192.0.2.2", 1, "127.0.0.1", 443))
+
+    def test_stream(self) -> None:
+        """The same of a TCP service."""
+        self.start()
+        for number in range(self.MOST + 1):
+            client = RawClient.plain(self.port, source="127.0.0.31")
+            self.addCleanup(client.close)
+            client.send(b"hello")
+            if number < self.MOST:
+                self.server.wait_for(5, number)
+        other = RawClient.plain(self.port, source="127.0.0.32")
+        self.addCleanup(other.close)
+        other.send(b"other")
+        self.assertEqual(self.server.wait_for(5, self.MOST), b"other")
 
 
 class ReloadTests(SynchronousTestCase):
