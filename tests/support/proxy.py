@@ -26,7 +26,7 @@ from revproxy.control.admin.client import ask
 from tests.support.certificates import Pair, authority
 
 SOURCES = Path(__file__).resolve().parents[2] / "src"
-TROUBLE = re.compile(r"Traceback|^\S+ ERROR |TWISTED|Unhandled|\"level\": ?\"error\"")
+TROUBLE = re.compile(r"Traceback|^\S+ ERROR |(?<!DEBUG )TWISTED|Unhandled|\"level\": ?\"error\"")
 ADMIN = "admin.sock"
 """What tests write as ``admin_socket_path`` where they want one."""
 RUN = (sys.executable, "-m", "revproxy.cli", "run")
